@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * librender: the client library of Render, a self-hosted gateway for generative media.
+ *
+ *     render_client *client = NULL;
+ *     if (render_client_new("http://127.0.0.1:8080", getenv("RENDER_API_KEY"), &client) == RENDER_OK) {
+ *         render_generate_request request = RENDER_GENERATE_REQUEST_INIT;
+ *         request.model = "builtin/plasma";
+ *         request.prompt = "a red circle on a blue sea";
+ *         render_output output = RENDER_OUTPUT_INIT;
+ *         if (render_generate(client, &request, &output) == RENDER_OK) {
+ *             fwrite(output.bytes, 1, output.len, file);
+ *         }
+ *         render_output_done(&output);
+ *     }
+ *     render_client_free(client);
+ *
+ * Ownership: what a function gives in a ret_ or *_output parameter is the caller's, to be released
+ * with the named function; what it takes it copies. A client is for one thread at a time; several
+ * clients may be used in several threads. Strings are UTF-8. */
+#ifndef RENDER_H
+#define RENDER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum render_status {
+    RENDER_OK = 0,
+    RENDER_ERR_USAGE = 1,     /* an argument is not valid */
+    RENDER_ERR_CONNECT = 2,   /* the gateway cannot be reached */
+    RENDER_ERR_AUTH = 3,      /* 401 or 403 */
+    RENDER_ERR_REFUSED = 4,   /* another 4xx: the request is wrong */
+    RENDER_ERR_BUSY = 5,      /* 429 or 503: try again later */
+    RENDER_ERR_SERVER = 6,    /* another 5xx, or an answer that makes no sense */
+    RENDER_ERR_MEMORY = 7,
+    RENDER_ERR_IO = 8,        /* a local file */
+    RENDER_ERR_UNVERIFIED = 9 /* the check ran and the file did not pass */
+} render_status;
+
+typedef struct render_client render_client;
+
+const char *render_status_name(render_status status);
+
+/* `key` may be NULL for the public routes. Copies both. */
+render_status render_client_new(const char *url, const char *key, render_client **ret_client);
+void render_client_free(render_client *client); /* NULL is fine */
+/* What the last call on this client ran into, for people; "" when it succeeded. Valid until the next
+ * call. The second is the gateway's request id, for its operator. */
+const char *render_client_error(const render_client *client);
+const char *render_client_request_id(const render_client *client);
+
+/* Called now and then while a call waits; a non-zero answer gives the call up. */
+typedef int render_progress_fn(void *ctx, uint64_t received, uint64_t expected);
+void render_client_on_progress(render_client *client, render_progress_fn *fn, void *ctx);
+
+typedef struct render_output {
+    unsigned char *bytes;
+    size_t len;
+    char *content_type;
+    char *asset_url; /* absolute */
+    char *device;    /* "cpu", or NULL when the engine did not tell */
+    uint32_t seed;
+    double device_seconds; /* < 0: unknown */
+    double duration_ms;
+} render_output;
+#define RENDER_OUTPUT_INIT {NULL, 0, NULL, NULL, NULL, 0, -1.0, 0.0}
+void render_output_done(render_output *output);
+
+typedef struct render_generate_request {
+    const char *model;  /* "family/model" or a model-hub id; required */
+    const char *task;   /* NULL: t2i, or i2i with image, edit with mask; t2v/i2v for video */
+    const char *prompt; /* required */
+    const char *format, *backend;
+    const char *content_type;            /* NULL: image/png or video/mp4 */
+    const char *image_file, *mask_file;  /* local files, sent as data URIs, or URLs */
+    int video;                           /* non-zero: modality video */
+    int64_t seed;                        /* -1: the gateway draws one */
+    const char *fields_json;             /* a JSON object with further fields, or NULL */
+} render_generate_request;
+#define RENDER_GENERATE_REQUEST_INIT \
+    {NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, -1, NULL}
+
+render_status render_generate(render_client *client, const render_generate_request *request,
+                              render_output *output);
+
+/* Any route that answers JSON: the body goes to *ret_json (free with render_free). `body` is NULL or
+ * JSON. `path` begins with '/'. */
+render_status render_call(render_client *client, const char *method, const char *path,
+                          const char *body, char **ret_json);
+/* Uploads a local png, jpeg or webp file; *ret_asset_url is to be freed with render_free. */
+render_status render_upload(render_client *client, const char *file, char **ret_asset_url);
+/* Fetches an asset by id or URL, or anything of this gateway by path. */
+render_status render_fetch(render_client *client, const char *asset, render_output *output);
+void render_free(void *pointer); /* NULL is fine */
+
+typedef struct render_verdict {
+    int signature_ok, statement_ok, subject_ok; /* 1 only when really checked and right */
+    char *key_id;    /* NULL when no known key signed */
+    char *problem;   /* NULL, or the first thing that did not hold */
+    char *statement; /* the verified statement, JSON; NULL unless signature_ok */
+} render_verdict;
+#define RENDER_VERDICT_INIT {0, 0, 0, NULL, NULL, NULL}
+/* Checks a file against its attestation, offline. `keys` is the text of a JWKS document, or one
+ * Ed25519 key in hex or base64. RENDER_ERR_UNVERIFIED with `verdict` filled when it does not hold. */
+render_status render_verify(const void *bytes, size_t len, const char *attestation, const char *keys,
+                            render_verdict *verdict);
+void render_verdict_done(render_verdict *verdict);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

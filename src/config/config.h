@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The gateway's configuration: YAML, checked against one table (schema in config_table.c), from which
+ * docs/configuration.md is checked too. An error names file, line, field and what was expected.
+ * Immutable once loaded.
+ *
+ *     public_url: https://media.example.org     # default: http://HOST:PORT of the listener
+ *     threads: 2                                # HTTP threads; default: cores
+ *     durability: strict                        # strict | relaxed
+ *     catalogue: /etc/render/catalogue.yaml     # default: the one compiled in
+ *     log: {format: json, level: info}          # json | text; debug | info | warn | error
+ *     cors: {origins: ["https://app.example.org"]}
+ *     store: {pack_size: 256MiB, own_file_over: 16MiB, min_free: 1GiB, retention_days: 0}
+ *     fetch: {allow_hosts: []}                  # private hosts that source images may come from
+ *     engines:
+ *       - {name: painter, type: builtin, slots: 2, models: [builtin/plasma]}
+ *       - {name: box1, type: http, url: "http://10.0.0.5:9000/generate", slots: 4,
+ *          models: [flux/schnell, flux/dev], backend: nunchaku, timeout: 120s}
+ *
+ * Without `engines` one builtin engine with a slot per core is configured. */
+#ifndef RD_CONFIG_CONFIG_H
+#define RD_CONFIG_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "cas/cas.h"
+#include "core/generation.h"
+#include "engine/engine.h"
+
+enum { RD_CONFIG_ENGINES_MAX = 128, RD_CONFIG_LIST_MAX = 64, RD_CONFIG_FILE_MAX = 1 << 20 };
+
+struct rd_config_engine {
+    struct rd_engine_config engine; /* name, type, url, slots, timeout_ms */
+    enum rd_backend_kind backend;   /* the kind that it serves as */
+    const char *models[RD_CONFIG_LIST_MAX]; /* "family/model" */
+    size_t models_count;
+};
+
+struct rd_config {
+    const char *public_url; /* NULL: derive from the listener; never ends in '/' */
+    unsigned threads;       /* 0: one per core */
+    enum rd_cas_durability durability;
+    const char *catalogue; /* path or NULL */
+    enum rd_log_format log_format;
+    enum rd_log_level log_level;
+    const char *cors_origins[RD_CONFIG_LIST_MAX]; /* exact origins, or "*" alone */
+    size_t cors_origins_count;
+    uint64_t pack_bytes, own_file_bytes, min_free_bytes;
+    unsigned retention_days; /* 0: for ever */
+    const char *fetch_allow_hosts[RD_CONFIG_LIST_MAX];
+    size_t fetch_allow_hosts_count;
+    struct rd_config_engine *engines;
+    size_t engines_count;
+    void *internal; /* the memory behind all of it */
+};
+
+/* Parses; `file` is for messages "FILE:LINE: FIELD: expected X, got Y". CONFIG on error. `yaml` of
+ * length 0 gives the defaults. */
+rd_err rd_config_load(const char *yaml, size_t len, const char *file, struct rd_config **ret,
+                      struct rd_why *why) RD_MUST;
+void rd_config_free(struct rd_config *config); /* NULL is fine */
+
+#endif
