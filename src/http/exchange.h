@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The inside of an exchange, shared by server.c (its life) and exchange.c (its request and answer).
+ * Nobody outside src/http includes this. */
+#ifndef RD_HTTP_EXCHANGE_H
+#define RD_HTTP_EXCHANGE_H
+
+#include <microhttpd.h>
+
+#include "http/server.h"
+
+struct conn;
+
+struct reply_header {
+    const char *name, *value; /* in the arena */
+};
+
+struct rd_http_exchange {
+    struct rd_http_server *server;
+    const struct rd_http_app *app;
+    struct MHD_Connection *connection;
+    struct conn *conn; /* NULL when there was no memory for it */
+    struct rd_arena arena;
+    void *user;
+    char id[RD_ID_MAX];
+    uint64_t started_ns;
+
+    /* request */
+    enum rd_http_method method;
+    const char *path, *query; /* raw, in the arena */
+    rd_err refusal;
+    bool begun, dispatched;
+    bool has_length, has_body;
+    uint64_t length;
+    struct rd_buf body;
+    rd_err body_err;
+    uint64_t received;
+    size_t drained;
+    rd_err (*chunk)(void *ctx, struct rd_http_exchange *exchange, const void *data, size_t len);
+    void *chunk_ctx;
+
+    /* answer */
+    bool suspended, replied, told_gone;
+    int status;
+    struct reply_header headers[RD_HTTP_REPLY_HEADERS_MAX];
+    size_t headers_count;
+    const char *text; /* in the arena */
+    struct rd_http_piece *pieces; /* in the arena; descriptors are owned until handed over */
+    size_t pieces_count;
+    uint64_t reply_len;
+};
+
+/* Gives the collected answer to libmicrohttpd, on the connection's thread. */
+enum MHD_Result rd_http_exchange_queue(struct rd_http_exchange *exchange);
+/* Wakes a suspended connection (server.c). */
+void rd_http_exchange_resume(struct rd_http_exchange *exchange);
+void rd_http_exchange_free(struct rd_http_exchange *exchange);
+
+#endif
