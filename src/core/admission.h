@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Which backend takes a run: pure, no I/O. A backend is a candidate when it serves the model (and is of
+ * the kind that was asked for), is ready, and has a free slot. The least loaded one wins (load = taken
+ * / slots), ties are drawn. */
+#ifndef RD_CORE_ADMISSION_H
+#define RD_CORE_ADMISSION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct rd_slots {
+    unsigned slots; /* >= 1 */
+    unsigned taken; /* 0..slots */
+    bool serves;    /* the model, and the kind asked for */
+    bool ready;
+};
+
+enum rd_admission {
+    RD_ADMISSION_TAKE,      /* *ret_index has a free slot */
+    RD_ADMISSION_NONE,      /* no backend is configured for it */
+    RD_ADMISSION_NOT_READY, /* configured, but none is ready */
+    RD_ADMISSION_FULL,      /* ready, but every slot is taken */
+};
+
+/* `random` is any 32 random bits. *ret_index is set only with TAKE. */
+enum rd_admission rd_admission_pick(const struct rd_slots *backends, size_t count, uint32_t random,
+                                    size_t *ret_index);
+
+#endif

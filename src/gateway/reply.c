@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * JSON answers and the contract's Error body. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/limits.h"
+#include "gateway/gateway.h"
+
+enum { RETRY_SOON_S = 1, RETRY_CONFIGURATION_S = 300, ERROR_BODY_MAX = 65536 };
+
+void rd_reply_json(struct rd_call *call, int status, const struct rd_buf *json)
+{
+    if (rd_buf_err(json) != RD_OK) {
+        rd_reply_error(call, rd_buf_err(json) == RD_ERR_NO_MEMORY ? RD_ERR_NO_MEMORY : RD_ERR_INTERNAL,
+                       NULL, NULL);
+        return;
+    }
+    rd_call_common_headers(call);
+    rd_http_reply_header(call->exchange, "Content-Type", "application/json");
+    rd_http_reply_text(call->exchange, rd_buf_cstr(json), json->len);
+    rd_http_reply(call->exchange, status);
+}
+
+static void error_headers(struct rd_call *call, rd_err err, int status)
+{
+    struct rd_http_exchange *x = call->exchange;
+    if (status == 401) {
+        rd_http_reply_header(x, "WWW-Authenticate", "Bearer");
+    }
+    if (status == 429 || status == 503) {
+        rd_http_reply_headerf(x, "Retry-After", "%d",
+                              err == RD_ERR_MODEL_UNAVAILABLE ? RETRY_CONFIGURATION_S : RETRY_SOON_S);
+    }
+    if (err == RD_ERR_CAPACITY) {
+        rd_http_reply_headerf(x, "Link", "<%s/queue>; rel=\"alternate\"", call->gateway->public_url);
+    }
+    rd_http_reply_header(x, "Cache-Control", "no-store");
+}
+
+void rd_reply_error(struct rd_call *call, rd_err err, const char *message, const char *details)
+{
+    const struct rd_err_info *info = rd_err_info(err);
+    if (info->http >= 500 && message != NULL) {
+        (void)snprintf(call->error_text, sizeof call->error_text, "%s", message);
+    }
+    /* What went wrong inside is for the log, not for the client. */
+    bool inside = info->http == 500;
+    RD_AUTO_BUF struct rd_buf body;
+    rd_buf_init(&body, ERROR_BODY_MAX);
+    rd_buf_str(&body, "{\"error\":");
+    rd_buf_json_str(&body, info->code);
+    rd_buf_str(&body, ",\"message\":");
+    rd_buf_json_str(&body, message == NULL || inside ? info->message : message);
+    rd_buf_str(&body, ",\"request_id\":");
+    rd_buf_json_str(&body, rd_http_request_id(call->exchange));
+    rd_buf_printf(&body, ",\"retriable\":%s", info->retriable ? "true" : "false");
+    rd_buf_str(&body, ",\"details\":");
+    rd_buf_str(&body, details == NULL ? "[]" : details);
+    rd_buf_char(&body, '}');
+    error_headers(call, err, info->http);
+    rd_call_common_headers(call);
+    if (rd_buf_err(&body) == RD_OK) {
+        rd_http_reply_header(call->exchange, "Content-Type", "application/json");
+        rd_http_reply_text(call->exchange, body.data, body.len);
+    }
+    rd_http_reply(call->exchange, info->http == 499 ? 503 : info->http);
+}
+
+void rd_reply_problems(struct rd_call *call, rd_err err, const struct rd_problems *problems)
+{
+    RD_AUTO_BUF struct rd_buf details;
+    rd_buf_init(&details, ERROR_BODY_MAX / 2);
+    rd_problems_json(problems, &details);
+    rd_reply_error(call, err, NULL, rd_buf_err(&details) == RD_OK ? rd_buf_cstr(&details) : NULL);
+}

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The reloadable part of the gateway. See runtime.h. */
+#include "gateway/runtime.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/fs.h"
+#include "base/id.h"
+#include "base/mem.h"
+
+static pthread_mutex_t dead_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct rd_runtime *dead_list;
+
+static void runtime_free(struct rd_runtime *runtime)
+{
+    for (size_t i = 0; i < runtime->backends_count; i++) {
+        runtime->backends[i].ops->close(runtime->backends[i].engine);
+    }
+    rd_mem_free(runtime->backends);
+    rd_catalogue_unref(runtime->catalogue);
+    rd_config_free(runtime->config);
+    (void)pthread_mutex_destroy(&runtime->lock);
+    rd_mem_free(runtime);
+}
+
+void rd_runtime_unref(struct rd_runtime *runtime)
+{
+    if (runtime == NULL || atomic_fetch_sub(&runtime->references, 1) != 1) {
+        return;
+    }
+    pthread_mutex_lock(&dead_lock);
+    runtime->next_dead = dead_list;
+    dead_list = runtime;
+    pthread_mutex_unlock(&dead_lock);
+}
+
+void rd_runtime_collect(void)
+{
+    pthread_mutex_lock(&dead_lock);
+    struct rd_runtime *list = dead_list;
+    dead_list = NULL;
+    pthread_mutex_unlock(&dead_lock);
+    while (list != NULL) {
+        struct rd_runtime *next = list->next_dead;
+        runtime_free(list);
+        list = next;
+    }
+}
+
+static rd_err load_catalogue(struct rd_runtime *runtime, struct rd_why *why)
+{
+    const char *path = runtime->config->catalogue;
+    if (path == NULL) {
+        return rd_catalogue_load_default(&runtime->catalogue, why);
+    }
+    RD_AUTO_BUF struct rd_buf text;
+    rd_buf_init(&text, RD_CONFIG_FILE_MAX);
+    RD_TRY(rd_fs_read(path, &text, why));
+    return rd_catalogue_load(rd_buf_cstr(&text), text.len, path, &runtime->catalogue, why);
+}
+
+/* Each model that an engine names must stand in the catalogue. */
+static rd_err check_models(const struct rd_runtime *runtime, struct rd_why *why)
+{
+    for (size_t i = 0; i < runtime->config->engines_count; i++) {
+        const struct rd_config_engine *engine = &runtime->config->engines[i];
+        for (size_t k = 0; k < engine->models_count; k++) {
+            char family[128];
+            const char *slash = strchr(engine->models[k], '/');
+            size_t len = slash == NULL ? 0 : (size_t)(slash - engine->models[k]);
+            if (slash == NULL || len >= sizeof family) {
+                return rd_why_set(why, RD_ERR_CONFIG, "engine %s: model '%s' is not family/model",
+                                  engine->engine.name, engine->models[k]);
+            }
+            memcpy(family, engine->models[k], len);
+            family[len] = '\0';
+            if (rd_catalogue_find(runtime->catalogue, family, slash + 1) == NULL) {
+                return rd_why_set(why, RD_ERR_CONFIG,
+                                  "engine %s: model '%s' is not in the catalogue; add it there or "
+                                  "correct its name",
+                                  engine->engine.name, engine->models[k]);
+            }
+        }
+    }
+    return RD_OK;
+}
+
+static rd_err open_engines(struct rd_runtime *runtime, struct rd_why *why)
+{
+    size_t count = runtime->config->engines_count;
+    runtime->backends = rd_mem_alloc_array(count, sizeof *runtime->backends);
+    if (runtime->backends == NULL) {
+        return RD_ERR_NO_MEMORY;
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct rd_backend *backend = &runtime->backends[i];
+        backend->config = &runtime->config->engines[i];
+        backend->ops = rd_engine_find(backend->config->engine.type);
+        if (backend->ops == NULL) {
+            return rd_why_set(why, RD_ERR_CONFIG, "engine %s: no engine type '%s'",
+                              backend->config->engine.name, backend->config->engine.type);
+        }
+        RD_TRY(backend->ops->open(&backend->config->engine, &backend->engine, why));
+        runtime->backends_count = i + 1;
+    }
+    return RD_OK;
+}
+
+rd_err rd_runtime_load(const char *config_path, struct rd_runtime **ret, struct rd_why *why)
+{
+    RD_AUTO_BUF struct rd_buf text;
+    rd_buf_init(&text, RD_CONFIG_FILE_MAX);
+    if (config_path != NULL) {
+        RD_TRY(rd_fs_read(config_path, &text, why));
+    }
+    struct rd_runtime *runtime = rd_mem_alloc(sizeof *runtime);
+    if (runtime == NULL || pthread_mutex_init(&runtime->lock, NULL) != 0) {
+        rd_mem_free(runtime);
+        return RD_ERR_NO_MEMORY;
+    }
+    atomic_init(&runtime->references, 1);
+    rd_err err = rd_config_load(rd_buf_cstr(&text), text.len,
+                                config_path == NULL ? "(defaults)" : config_path, &runtime->config, why);
+    err = err == RD_OK ? load_catalogue(runtime, why) : err;
+    err = err == RD_OK ? check_models(runtime, why) : err;
+    err = err == RD_OK ? open_engines(runtime, why) : err;
+    if (err != RD_OK) {
+        runtime_free(runtime);
+        return err;
+    }
+    *ret = runtime;
+    return RD_OK;
+}
+
+static bool serves(const struct rd_backend *backend, const struct rd_model *model,
+                   enum rd_backend_kind kind)
+{
+    if (kind != RD_BACKEND_COUNT_ && backend->config->backend != kind) {
+        return false;
+    }
+    size_t family_len = strlen(model->family);
+    for (size_t i = 0; i < backend->config->models_count; i++) {
+        const char *name = backend->config->models[i];
+        if (strncmp(name, model->family, family_len) == 0 && name[family_len] == '/' &&
+            strcmp(name + family_len + 1, model->name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool rd_runtime_serves(const struct rd_runtime *runtime, const struct rd_model *model,
+                       enum rd_backend_kind kind)
+{
+    for (size_t i = 0; i < runtime->backends_count; i++) {
+        if (serves(&runtime->backends[i], model, kind)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+enum rd_admission rd_runtime_take(struct rd_runtime *runtime, const struct rd_model *model,
+                                  enum rd_backend_kind kind, struct rd_backend **ret)
+{
+    struct rd_slots slots[RD_CONFIG_ENGINES_MAX];
+    size_t count = runtime->backends_count;
+    uint32_t random;
+    rd_id_random(&random, sizeof random);
+    size_t index = 0;
+    pthread_mutex_lock(&runtime->lock);
+    for (size_t i = 0; i < count; i++) {
+        const struct rd_backend *backend = &runtime->backends[i];
+        bool mine = serves(backend, model, kind);
+        slots[i] = (struct rd_slots){
+            .slots = backend->config->engine.slots,
+            .taken = backend->taken,
+            .serves = mine,
+            .ready = mine && backend->ops->ready(backend->engine),
+        };
+    }
+    enum rd_admission admission = rd_admission_pick(slots, count, random, &index);
+    if (admission == RD_ADMISSION_TAKE) {
+        runtime->backends[index].taken++;
+        *ret = &runtime->backends[index];
+    }
+    pthread_mutex_unlock(&runtime->lock);
+    return admission;
+}
+
+void rd_runtime_release(struct rd_runtime *runtime, struct rd_backend *backend)
+{
+    pthread_mutex_lock(&runtime->lock);
+    backend->taken--;
+    pthread_mutex_unlock(&runtime->lock);
+}
