@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The configuration on one screen: names, types, ranges and defaults. docs/configuration.md must
+ * have a row for each of these with the same words, which a test checks. */
+#include "config/config_table.h"
+
+#include "config/config.h"
+#include "config/forms.h"
+#include "yaml/forms.h"
+
+static const char *durability_name(unsigned index)
+{
+    static const char *const names[] = {[RD_CAS_STRICT] = "strict", [RD_CAS_RELAXED] = "relaxed"};
+    return index < 2 ? names[index] : NULL;
+}
+
+static const char *log_format_name(unsigned index)
+{
+    static const char *const names[] = {[RD_LOG_JSON] = "json", [RD_LOG_TEXT] = "text"};
+    return index < 2 ? names[index] : NULL;
+}
+
+static const char *log_level_name(unsigned index)
+{
+    static const char *const names[] = {[RD_LOG_DEBUG] = "debug", [RD_LOG_INFO] = "info",
+                                        [RD_LOG_WARN] = "warn", [RD_LOG_ERROR] = "error"};
+    return index < 4 ? names[index] : NULL;
+}
+
+const char *rd_config_engine_type_name(unsigned index)
+{
+    static const char *const names[] = {[RD_CONFIG_TYPE_BUILTIN] = "builtin",
+                                        [RD_CONFIG_TYPE_HTTP] = "http"};
+    return index < 2 ? names[index] : NULL;
+}
+
+static const char *backend_name(unsigned index)
+{
+    return rd_backend_kind_name((enum rd_backend_kind)index);
+}
+
+#define COUNT(table) (sizeof(table) / sizeof(table)[0])
+#define AT(member) .offset = offsetof(struct rd_config_raw, member)
+#define ENGINE_AT(member) .offset = offsetof(struct rd_config_raw_engine, member)
+#define GIB(n) ((uint64_t)(n) << 30)
+#define MIB(n) ((uint64_t)(n) << 20)
+
+static const struct rd_yaml_field log_fields[] = {
+    {"format", RD_YAML_ENUM, AT(log_format), .name_of = log_format_name},
+    {"level", RD_YAML_ENUM, AT(log_level), .name_of = log_level_name},
+};
+static const struct rd_yaml_schema log_schema = {log_fields, COUNT(log_fields), 0, NULL};
+
+static const struct rd_yaml_field cors_fields[] = {
+    {"origins", RD_YAML_STRINGS, AT(cors_origins), .max = RD_CONFIG_LIST_MAX,
+     .form = &rd_config_form_origin},
+};
+static const struct rd_yaml_schema cors_schema = {cors_fields, COUNT(cors_fields), 0, NULL};
+
+static const struct rd_yaml_field store_fields[] = {
+    {"pack_size", RD_YAML_SIZE, AT(pack_bytes), .min = MIB(1), .max = GIB(1)},
+    {"own_file_over", RD_YAML_SIZE, AT(own_file_bytes), .min = 64 << 10, .max = MIB(512)},
+    {"min_free", RD_YAML_SIZE, AT(min_free_bytes), .min = 0, .max = GIB(1024)},
+    {"retention_days", RD_YAML_UNSIGNED, AT(retention_days), .min = 0, .max = 36500},
+};
+static const struct rd_yaml_schema store_schema = {store_fields, COUNT(store_fields), 0, NULL};
+
+static const struct rd_yaml_field fetch_fields[] = {
+    {"allow_hosts", RD_YAML_STRINGS, AT(fetch_allow_hosts), .max = RD_CONFIG_LIST_MAX,
+     .form = &rd_config_form_host},
+};
+static const struct rd_yaml_schema fetch_schema = {fetch_fields, COUNT(fetch_fields), 0, NULL};
+
+static const struct rd_yaml_field engine_fields[] = {
+    {"name", RD_YAML_STRING, .required = true, ENGINE_AT(name), .form = &rd_yaml_form_name},
+    {"type", RD_YAML_ENUM, .required = true, ENGINE_AT(type),
+     .name_of = rd_config_engine_type_name},
+    {"url", RD_YAML_STRING, ENGINE_AT(url), .form = &rd_config_form_url},
+    {"slots", RD_YAML_UNSIGNED, ENGINE_AT(slots), .min = 1, .max = RD_CONFIG_SLOTS_MAX},
+    {"models", RD_YAML_STRINGS, ENGINE_AT(models), .min = 1, .max = RD_CONFIG_LIST_MAX,
+     .form = &rd_yaml_form_model},
+    {"backend", RD_YAML_ENUM, ENGINE_AT(backend), .name_of = backend_name},
+    {"timeout", RD_YAML_DURATION, ENGINE_AT(timeout_ms), .min = 100, .max = 24 * 3600000},
+};
+static const struct rd_config_raw_engine engine_defaults = {.backend = RD_BACKEND_COUNT_};
+static const struct rd_yaml_schema engine_schema = {
+    engine_fields, COUNT(engine_fields), sizeof(struct rd_config_raw_engine), &engine_defaults};
+
+static const struct rd_yaml_field fields[] = {
+    {"public_url", RD_YAML_STRING, AT(public_url), .form = &rd_config_form_public_url},
+    {"threads", RD_YAML_UNSIGNED, AT(threads), .min = 0, .max = 256},
+    {"durability", RD_YAML_ENUM, AT(durability), .name_of = durability_name},
+    {"catalogue", RD_YAML_STRING, AT(catalogue), .form = &rd_config_form_path},
+    {"log", RD_YAML_SUBMAP, .schema = &log_schema},
+    {"cors", RD_YAML_SUBMAP, .schema = &cors_schema},
+    {"store", RD_YAML_SUBMAP, .schema = &store_schema},
+    {"fetch", RD_YAML_SUBMAP, .schema = &fetch_schema},
+    {"engines", RD_YAML_MAPS, AT(engines), .max = RD_CONFIG_ENGINES_MAX,
+     .schema = &engine_schema},
+};
+const struct rd_yaml_schema rd_config_schema = {fields, COUNT(fields), 0, NULL};
+
+const struct rd_config_raw rd_config_defaults = {
+    .durability = RD_CAS_STRICT,
+    .log_format = RD_LOG_JSON,
+    .log_level = RD_LOG_INFO,
+    .pack_bytes = MIB(256),
+    .own_file_bytes = 0, /* not said: 16 MiB, or half a pack when that is less */
+    .min_free_bytes = GIB(1),
+};

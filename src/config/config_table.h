@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The schema of the configuration, for config.c and for the test that holds docs/configuration.md to
+ * it: every field that can be written, and the struct that reading fills. */
+#ifndef RD_CONFIG_CONFIG_TABLE_H
+#define RD_CONFIG_CONFIG_TABLE_H
+
+#include "yaml/read.h"
+
+enum { RD_CONFIG_SLOTS_MAX = 1024 };
+
+/* What the file says, before the rules between fields are checked. Enumerations are `unsigned`
+ * because the reader writes that type. */
+struct rd_config_raw_engine {
+    const char *name, *url;
+    unsigned type;    /* index of rd_config_engine_type_name */
+    unsigned slots;   /* 0: not said */
+    unsigned backend; /* RD_BACKEND_COUNT_: not said */
+    uint64_t timeout_ms;
+    struct rd_yaml_list models; /* of const char * */
+};
+
+struct rd_config_raw {
+    const char *public_url, *catalogue;
+    unsigned threads, durability;
+    unsigned log_format, log_level;
+    struct rd_yaml_list cors_origins; /* of const char * */
+    uint64_t pack_bytes, own_file_bytes, min_free_bytes;
+    unsigned retention_days;
+    struct rd_yaml_list fetch_allow_hosts; /* of const char * */
+    struct rd_yaml_list engines;           /* of struct rd_config_raw_engine */
+};
+
+extern const struct rd_yaml_schema rd_config_schema;
+extern const struct rd_config_raw rd_config_defaults;
+
+enum { RD_CONFIG_TYPE_BUILTIN, RD_CONFIG_TYPE_HTTP };
+const char *rd_config_engine_type_name(unsigned index); /* NULL behind the last */
+
+#endif

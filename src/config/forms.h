@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the texts of the configuration must look like: one form each, with the words for the error. */
+#ifndef RD_CONFIG_FORMS_H
+#define RD_CONFIG_FORMS_H
+
+#include "yaml/read.h"
+
+extern const struct rd_yaml_form rd_config_form_path;       /* "/etc/render/catalogue.yaml" */
+extern const struct rd_yaml_form rd_config_form_host;       /* "images.internal", "10.0.0.5" */
+extern const struct rd_yaml_form rd_config_form_origin;     /* "https://app.example.org" or "*" */
+extern const struct rd_yaml_form rd_config_form_url;        /* "http://10.0.0.5:9000/generate" */
+extern const struct rd_yaml_form rd_config_form_public_url; /* "https://media.example.org" */
+
+#endif
