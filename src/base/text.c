@@ -87,6 +87,11 @@ static rd_err unbase64(const char *text, size_t text_len, void *ret, size_t *ret
     const char *end = NULL;
     size_t len = 0;
     size_t room = text_len / 4 * 3 + 3;
+    for (size_t i = 0; i < text_len; i++) {
+        if ((unsigned char)text[i] >= 0x80) { /* libsodium 1.0.18 takes every such byte for a digit */
+            return RD_ERR_INVALID_REQUEST;
+        }
+    }
     if (sodium_base642bin(ret, room, text, text_len, NULL, &len, &end, variant) != 0 ||
         end != text + text_len) {
         return RD_ERR_INVALID_REQUEST;
