@@ -77,6 +77,7 @@ struct rd_generation {
     enum rd_task task;
     const char *family, *model; /* canonical catalogue names */
     enum rd_backend_kind backend;
+    bool backend_asked; /* the request named it; else any configured backend may serve */
     const struct rd_format *format;
     enum rd_media media; /* what to produce */
 

@@ -8,7 +8,7 @@
 #include "gateway/gateway.h"
 
 enum { NOTE_LEN = RD_KEYID_LEN + RD_SIGNATURE_LEN, BATCH = 64 };
-_Static_assert(NOTE_LEN <= RD_CAS_NOTE_MAX, "a note holds a key id and a signature");
+_Static_assert((int)NOTE_LEN <= (int)RD_CAS_NOTE_MAX, "a note holds a key id and a signature");
 
 rd_err rd_attest_batch(void *ctx, struct rd_cas_note_request *requests, size_t count)
 {

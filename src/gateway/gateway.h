@@ -25,7 +25,9 @@ struct rd_gateway {
     struct rd_signer *signer;
     struct rd_pool *pool;
     struct rd_metrics metrics;
-    const char *public_url; /* without trailing '/' */
+    char listen_url[512]; /* http://HOST:PORT */
+    char public_url[512]; /* what answers point to; without trailing '/' */
+    uint8_t prompt_secret[RD_SALT_LEN]; /* what prompts are committed to with (statement.h) */
     atomic_bool draining;
     pthread_mutex_t runtime_lock;
     struct rd_runtime *runtime; /* current; one reference */

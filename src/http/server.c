@@ -59,6 +59,8 @@ struct rd_http_server {
     struct rd_http_app app;
     struct MHD_Daemon *daemon; /* owned */
     int listen_fd;             /* owned by the daemon once it runs */
+    unsigned threads;
+    bool watching;
     uint16_t port;
     int epoll_fd, wake_fd; /* owned */
     pthread_t watcher;
@@ -472,42 +474,43 @@ static struct MHD_Daemon *start_daemon(struct rd_http_server *server, unsigned t
         MHD_OPTION_NOTIFY_COMPLETED, on_completed, server, MHD_OPTION_ARRAY, pool, MHD_OPTION_END);
 }
 
-rd_err rd_http_start(const struct rd_http_options *options, const struct rd_http_app *app,
-                     struct rd_http_server **ret, struct rd_why *why)
+rd_err rd_http_listen(const struct rd_http_options *options, struct rd_http_server **ret,
+                      struct rd_why *why)
 {
     struct rd_http_server *server = rd_mem_alloc(sizeof *server);
     if (server == NULL) {
         return RD_ERR_NO_MEMORY;
     }
-    server->app = *app;
+    server->threads = options->threads;
     server->listen_fd = -1;
-    rd_err err = open_listener(options, &server->listen_fd, &server->port, why);
-    if (err != RD_OK) {
-        rd_mem_free(server);
-        return err;
-    }
     server->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     server->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     struct epoll_event event = {.events = EPOLLIN, .data.u64 = UINT64_MAX};
-    bool ok = server->epoll_fd >= 0 && server->wake_fd >= 0 &&
-              epoll_ctl(server->epoll_fd, EPOLL_CTL_ADD, server->wake_fd, &event) == 0 &&
-              pthread_mutex_init(&server->lock, NULL) == 0;
-    bool watching = ok && pthread_create(&server->watcher, NULL, watch, server) == 0;
-    server->daemon = watching ? start_daemon(server, options->threads) : NULL;
-    if (server->daemon == NULL) {
-        err = rd_why_set(why, RD_ERR_IO, "cannot start the HTTP server: out of descriptors or threads");
-        if (watching) {
-            atomic_store(&server->stopping, true);
-            (void)pthread_join(server->watcher, NULL);
-        }
-        (void)close(server->listen_fd);
-        rd_fs_close_ptr_(&server->epoll_fd);
-        rd_fs_close_ptr_(&server->wake_fd);
-        rd_mem_free(server);
+    bool ok = pthread_mutex_init(&server->lock, NULL) == 0 && server->epoll_fd >= 0 &&
+              server->wake_fd >= 0 &&
+              epoll_ctl(server->epoll_fd, EPOLL_CTL_ADD, server->wake_fd, &event) == 0;
+    rd_err err = ok ? open_listener(options, &server->listen_fd, &server->port, why)
+                    : rd_why_errno(why, errno, "make", "an epoll set");
+    if (err != RD_OK) {
+        rd_http_stop(server);
         return err;
     }
     *ret = server;
     return RD_OK;
+}
+
+rd_err rd_http_serve(struct rd_http_server *server, const struct rd_http_app *app,
+                     struct rd_why *why)
+{
+    server->app = *app;
+    if (pthread_create(&server->watcher, NULL, watch, server) != 0) {
+        return rd_why_set(why, RD_ERR_IO, "cannot start the HTTP server: out of threads");
+    }
+    server->watching = true;
+    server->daemon = start_daemon(server, server->threads);
+    return server->daemon != NULL
+               ? RD_OK
+               : rd_why_set(why, RD_ERR_IO, "cannot start the HTTP server: out of descriptors or threads");
 }
 
 uint16_t rd_http_port(const struct rd_http_server *server)
@@ -535,11 +538,17 @@ unsigned rd_http_open_connections(struct rd_http_server *server)
 
 void rd_http_stop(struct rd_http_server *server)
 {
-    MHD_stop_daemon(server->daemon);
+    if (server->daemon != NULL) {
+        MHD_stop_daemon(server->daemon); /* closes the listener, unless quiesced */
+    } else {
+        rd_fs_close_ptr_(&server->listen_fd);
+    }
     atomic_store(&server->stopping, true);
-    (void)pthread_join(server->watcher, NULL);
-    (void)close(server->epoll_fd);
-    (void)close(server->wake_fd);
+    if (server->watching) {
+        (void)pthread_join(server->watcher, NULL);
+    }
+    rd_fs_close_ptr_(&server->epoll_fd);
+    rd_fs_close_ptr_(&server->wake_fd);
     (void)pthread_mutex_destroy(&server->lock);
     rd_mem_free(server);
 }

@@ -52,14 +52,17 @@ struct rd_http_options {
     unsigned threads; /* >= 1 */
 };
 
-rd_err rd_http_start(const struct rd_http_options *options, const struct rd_http_app *app,
-                     struct rd_http_server **ret, struct rd_why *why) RD_MUST;
+/* Binds and listens, so that the port is known; nobody is served before rd_http_serve. */
+rd_err rd_http_listen(const struct rd_http_options *options, struct rd_http_server **ret,
+                      struct rd_why *why) RD_MUST;
+rd_err rd_http_serve(struct rd_http_server *server, const struct rd_http_app *app,
+                     struct rd_why *why) RD_MUST;
 uint16_t rd_http_port(const struct rd_http_server *server);
 /* Stops listening; open exchanges go on. */
 void rd_http_quiesce(struct rd_http_server *server);
 unsigned rd_http_open_exchanges(struct rd_http_server *server);
 unsigned rd_http_open_connections(struct rd_http_server *server);
-/* Ends everything. Each suspended exchange must have had its reply. */
+/* Ends everything, also when it never served. Each suspended exchange must have had its reply. */
 void rd_http_stop(struct rd_http_server *server);
 
 /* The request. Texts live as long as the exchange. */

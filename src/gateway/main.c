@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * render-gateway: the network-facing process. It holds no signing key (render-signer does) and needs no
+ * privilege. Start order: data folder, store, signer, objects, runtime, HTTP; stop is the reverse.
+ * Signals are read from a signalfd by the main thread, which otherwise only does housekeeping:
+ * SIGTERM and SIGINT drain, SIGHUP reloads. */
+#include <errno.h>
+#include <getopt.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <curl/curl.h>
+#include <sodium.h>
+
+#include "base/clock.h"
+#include "base/fs.h"
+#include "base/limits.h"
+#include "base/text.h"
+#include "gateway/data.h"
+#include "gateway/gateway.h"
+#include "gateway/options.h"
+
+enum {
+    HOUSEKEEPING_MS = 500,
+    DRAIN_MS_MAX = 60000,
+    RETENTION_EVERY_MS = 3600 * 1000,
+    COMPACT_DEAD_PERCENT = 50,
+    POOL_THREADS = 4,
+};
+
+struct rd_runtime *rd_gateway_runtime(struct rd_gateway *gateway)
+{
+    pthread_mutex_lock(&gateway->runtime_lock);
+    struct rd_runtime *runtime = gateway->runtime;
+    atomic_fetch_add(&runtime->references, 1);
+    pthread_mutex_unlock(&gateway->runtime_lock);
+    return runtime;
+}
+
+static void complain(const char *what, const struct rd_why *why)
+{
+    rd_log(RD_LOG_ERROR, what, (struct rd_log_field[]){RD_LOG_STR("why", why->text), RD_LOG_END});
+}
+
+static void reload(struct rd_gateway *gateway, const char *config_path)
+{
+    struct rd_runtime *fresh = NULL;
+    struct rd_why why = {.text = ""};
+    rd_err err = rd_runtime_load(config_path, &fresh, &why);
+    if (err != RD_OK) {
+        atomic_fetch_add(&gateway->metrics.reloads_failed, 1);
+        complain("reload refused; the old configuration stays", &why);
+        return;
+    }
+    rd_log_configure(fresh->config->log_level, fresh->config->log_format);
+    pthread_mutex_lock(&gateway->runtime_lock);
+    struct rd_runtime *old = gateway->runtime;
+    gateway->runtime = fresh;
+    pthread_mutex_unlock(&gateway->runtime_lock);
+    rd_runtime_unref(old);
+    atomic_fetch_add(&gateway->metrics.reloads_ok, 1);
+    rd_log(RD_LOG_INFO, "reloaded", NULL);
+}
+
+/* Retention and compaction: rare, and on the one thread that serves nobody. */
+static void tidy(struct rd_gateway *gateway)
+{
+    unsigned days = gateway->runtime->config->retention_days;
+    uint64_t expired = 0;
+    uint64_t freed = 0;
+    if (days > 0) {
+        uint64_t before = rd_clock_wall_ms() - (uint64_t)days * 86400 * 1000;
+        if (rd_cas_expire(gateway->cas, before, &expired) != RD_OK) {
+            rd_log(RD_LOG_ERROR, "retention failed", NULL);
+        }
+    }
+    if (rd_cas_compact(gateway->cas, COMPACT_DEAD_PERCENT, &freed) != RD_OK) {
+        rd_log(RD_LOG_ERROR, "compaction failed", NULL);
+    }
+    if (expired > 0 || freed > 0) {
+        rd_log(RD_LOG_INFO, "tidied",
+               (struct rd_log_field[]){RD_LOG_INT("expired", expired), RD_LOG_INT("freed_bytes", freed),
+                                       RD_LOG_END});
+    }
+}
+
+/* Serves until a signal says stop. False when the object store has failed: exit non-zero then. */
+static bool serve(struct rd_gateway *gateway, const struct rd_gateway_options *options, int signals)
+{
+    uint64_t next_tidy = rd_clock_mono_ns() + RETENTION_EVERY_MS * (uint64_t)1000000;
+    for (;;) {
+        struct pollfd poller = {.fd = signals, .events = POLLIN};
+        int ready = poll(&poller, 1, HOUSEKEEPING_MS);
+        struct signalfd_siginfo info;
+        if (ready == 1 && read(signals, &info, sizeof info) == (ssize_t)sizeof info) {
+            if (info.ssi_signo != SIGHUP) {
+                return true;
+            }
+            reload(gateway, options->config);
+        }
+        rd_runtime_collect();
+        if (!rd_cas_healthy(gateway->cas)) {
+            rd_log(RD_LOG_ERROR, "the object store failed to write or sync; stopping, so that nothing is "
+                                 "accepted that cannot be kept",
+                   NULL);
+            return false;
+        }
+        if (rd_clock_mono_ns() > next_tidy) {
+            tidy(gateway);
+            next_tidy = rd_clock_mono_ns() + RETENTION_EVERY_MS * (uint64_t)1000000;
+        }
+    }
+}
+
+static void drain(struct rd_gateway *gateway)
+{
+    atomic_store(&gateway->draining, true);
+    rd_http_quiesce(gateway->http);
+    uint64_t until = rd_clock_mono_ns() + DRAIN_MS_MAX * (uint64_t)1000000;
+    while (rd_http_open_exchanges(gateway->http) > 0 && rd_clock_mono_ns() < until) {
+        (void)poll(NULL, 0, 10);
+    }
+}
+
+static rd_err start_parts(struct rd_gateway *gateway, const struct rd_gateway_options *options,
+                          struct rd_why *why)
+{
+    struct rd_data_paths paths;
+    RD_TRY(rd_data_prepare(options->data, &paths, why));
+    RD_TRY(rd_runtime_load(options->config, &gateway->runtime, why));
+    const struct rd_config *config = gateway->runtime->config;
+    rd_log_configure(config->log_level, config->log_format);
+    RD_TRY(rd_store_open(options->data, &gateway->store, why));
+    RD_TRY(rd_data_admin_key(gateway->store, paths.admin_key, why));
+    RD_TRY(rd_data_prompt_secret(paths.prompt_secret, gateway->prompt_secret, why));
+    RD_TRY(rd_signer_start(paths.signer_program, paths.signing_key, &gateway->signer, why));
+    const struct rd_cas_config cas = {
+        .dir = paths.objects,
+        .durability = config->durability,
+        .pack_bytes = config->pack_bytes,
+        .own_file_bytes = config->own_file_bytes,
+        .min_free_bytes = config->min_free_bytes,
+        .annotate = rd_attest_batch,
+        .annotate_ctx = gateway,
+    };
+    RD_TRY(rd_cas_open(&cas, &gateway->cas, why));
+    return rd_pool_start(POOL_THREADS, &gateway->pool);
+}
+
+static rd_err listen_http(struct rd_gateway *gateway, const struct rd_gateway_options *options,
+                          struct rd_why *why)
+{
+    const struct rd_config *config = gateway->runtime->config;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    const struct rd_http_options http = {
+        .host = options->host,
+        .port = options->port,
+        .threads = config->threads > 0 ? config->threads : (unsigned)(cores > 0 ? cores : 1),
+    };
+    RD_TRY(rd_http_listen(&http, &gateway->http, why));
+    bool v6 = strchr(options->host, ':') != NULL;
+    int len = snprintf(gateway->listen_url, sizeof gateway->listen_url,
+                       v6 ? "http://[%s]:%u" : "http://%s:%u", options->host,
+                       (unsigned)rd_http_port(gateway->http));
+    len = len < 0 || config->public_url == NULL
+              ? len
+              : snprintf(gateway->public_url, sizeof gateway->public_url, "%s", config->public_url);
+    if (config->public_url == NULL) {
+        memcpy(gateway->public_url, gateway->listen_url, sizeof gateway->public_url);
+    }
+    return len > 0 && (size_t)len < sizeof gateway->public_url
+               ? RD_OK
+               : rd_why_set(why, RD_ERR_CONFIG, "the public URL is too long");
+}
+
+/* The reverse of the start; every part may be missing. */
+static void stop_parts(struct rd_gateway *gateway)
+{
+    if (gateway->http != NULL) {
+        rd_http_stop(gateway->http);
+    }
+    rd_pool_stop(gateway->pool);
+    rd_runtime_unref(gateway->runtime);
+    rd_runtime_collect(); /* closes the engines, which may still commit */
+    if (gateway->cas != NULL) {
+        rd_cas_close(gateway->cas);
+    }
+    if (gateway->signer != NULL) {
+        rd_signer_stop(gateway->signer);
+    }
+    if (gateway->store != NULL) {
+        rd_store_close(gateway->store);
+    }
+    (void)pthread_mutex_destroy(&gateway->runtime_lock);
+}
+
+/* Signals go to the main thread's descriptor only; every thread started later inherits the mask. */
+static int take_signals(void)
+{
+    sigset_t set;
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGTERM);
+    (void)sigaddset(&set, SIGINT);
+    (void)sigaddset(&set, SIGHUP);
+    (void)signal(SIGPIPE, SIG_IGN);
+    if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0) {
+        return -1;
+    }
+    return signalfd(-1, &set, SFD_CLOEXEC);
+}
+
+/* As many descriptors as the connection limit needs, as far as the system lets us. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static int run_gateway(const struct rd_gateway_options *options)
+{
+    struct rd_why why = {.text = "out of memory"};
+    struct rd_gateway *gateway = rd_mem_alloc(sizeof *gateway);
+    int signals = take_signals();
+    if (gateway == NULL || signals < 0 || pthread_mutex_init(&gateway->runtime_lock, NULL) != 0) {
+        complain("cannot start", &why);
+        return EXIT_FAILURE;
+    }
+    gateway->metrics.started_ms = rd_clock_wall_ms();
+    struct rd_http_app app;
+    rd_routes_app(gateway, &app);
+    rd_err err = start_parts(gateway, options, &why);
+    err = err == RD_OK ? listen_http(gateway, options, &why) : err;
+    err = err == RD_OK ? rd_http_serve(gateway->http, &app, &why) : err;
+    bool well = false;
+    if (err != RD_OK) {
+        complain("cannot start", &why);
+    } else if (printf("listening on %s\n", gateway->listen_url) < 0 || fflush(stdout) != 0) {
+        complain("cannot start", &(struct rd_why){.text = "standard output cannot be written"});
+    } else {
+        well = serve(gateway, options, signals);
+        drain(gateway);
+    }
+    stop_parts(gateway);
+    rd_mem_free(gateway);
+    (void)close(signals);
+    return well ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static void report_bad(void *ctx, const char *where, const uint8_t blake3[RD_HASH_LEN])
+{
+    char asset[RD_ID_ASSET_LEN + 1];
+    (void)ctx;
+    rd_id_asset(blake3, asset);
+    (void)printf("bad %s in %s\n", asset, where);
+}
+
+/* Offline: reads and checks every stored object. */
+static int run_scrub(const struct rd_gateway_options *options)
+{
+    struct rd_why why = {.text = "out of memory"};
+    struct rd_data_paths paths;
+    struct rd_cas *cas = NULL;
+    struct rd_cas_scrub scrub = {.on_bad = report_bad};
+    rd_err err = rd_data_paths(options->data, &paths, &why);
+    const struct rd_cas_config config = {.dir = paths.objects};
+    err = err == RD_OK ? rd_cas_open(&config, &cas, &why) : err;
+    if (err != RD_OK) {
+        complain("cannot scrub", &why);
+        return EXIT_FAILURE;
+    }
+    err = rd_cas_scrub(cas, &scrub);
+    rd_cas_close(cas);
+    (void)printf("%llu objects, %llu bytes read, %llu bad\n", (unsigned long long)scrub.objects,
+                 (unsigned long long)scrub.bytes, (unsigned long long)scrub.bad);
+    return err == RD_OK && scrub.bad == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+int main(int argc, char **argv)
+{
+    struct rd_gateway_options options;
+    int code = rd_gateway_options_parse(argc, argv, &options);
+    if (code >= 0) {
+        return code;
+    }
+    if (sodium_init() < 0 || curl_global_init(CURL_GLOBAL_DEFAULT) != 0) {
+        rd_log(RD_LOG_ERROR, "cannot start: the cryptographic library does not work here", NULL);
+        return EXIT_FAILURE;
+    }
+    raise_descriptor_limit();
+    return options.scrub ? run_scrub(&options) : run_gateway(&options);
+}
