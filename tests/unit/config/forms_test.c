@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * URLs, origins, hosts and paths: what operators write, and what must not pass. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <string.h>
+
+#include "base/limits.h"
+#include "config/forms.h"
+
+static void check(const struct rd_yaml_form *form, const char *const *texts, bool expected)
+{
+    for (; *texts != NULL; texts++) {
+        if (form->matches(*texts, strlen(*texts)) != expected) {
+            fail_msg("%s: %s", *texts, expected ? "refused" : "taken");
+        }
+    }
+}
+
+static void urls(void **state)
+{
+    (void)state;
+    static const char *const good[] = {
+        "http://a", "http://10.0.0.5:9000/generate", "https://box-2.example.org/a/b?c=d&e=%20",
+        "http://[::1]:80/x", "http://[fd00::1]", "http://a?x", "http://localhost:65535", "http://a_b/",
+        NULL};
+    static const char *const bad[] = {
+        "", "http://", "http:///x", "http://:80", "ftp://a", "HTTP://a", "//a", "a", "http://a:0",
+        "http://a:65536", "http://a:", "http://a:x", "http://a:08", "http://user@a/",
+        "http://user:pw@a/", "http://a b/", "http://a/\r\nX: y", "http://a/#f", "http://a/\"",
+        "http://[::1", "http://[::1]x", "http://[]", "http://[1]", "http://-a", "http://a..b",
+        "http://a.", "http://caf\xc3\xa9/", "http://a\\b", "http://%61/", "http:/a", NULL};
+    check(&rd_config_form_url, good, true);
+    check(&rd_config_form_url, bad, false);
+    char text[RD_LIMIT_URL + 2] = "http://a/";
+    memset(text + 9, 'x', RD_LIMIT_URL - 9);
+    assert_true(rd_config_form_url.matches(text, strlen(text)));
+    text[RD_LIMIT_URL] = 'x';
+    assert_false(rd_config_form_url.matches(text, strlen(text)));
+}
+
+static void public_urls(void **state)
+{
+    (void)state;
+    static const char *const good[] = {"http://a", "https://a:8443", "https://a/base", "http://[::1]:1",
+                                       NULL};
+    static const char *const bad[] = {"http://a/", "https://a/base/", "http://a?x", "http://a/x?y",
+                                      "ws://a", "a", "", NULL};
+    check(&rd_config_form_public_url, good, true);
+    check(&rd_config_form_public_url, bad, false);
+}
+
+static void origins(void **state)
+{
+    (void)state;
+    static const char *const good[] = {"*", "https://app.example.org", "http://localhost:3000",
+                                       "http://[::1]:8080", "https://a:80", "http://a:443", NULL};
+    static const char *const bad[] = {"", "**", "null", "app.example.org", "https://*.example.org",
+                                      "https://a/", "https://a/x", "https://a?x", "HTTPS://a",
+                                      "https://App.example.org", "https://a:443", "http://a:80",
+                                      "file://x", NULL};
+    check(&rd_config_form_origin, good, true);
+    check(&rd_config_form_origin, bad, false);
+}
+
+static void hosts(void **state)
+{
+    (void)state;
+    static const char *const good[] = {"a", "images.internal", "10.0.0.5", "::1", "fd00::1",
+                                       "::ffff:10.0.0.1", "my_host", NULL};
+    static const char *const bad[] = {"", "a:80", "http://a", "[::1]", "a/b", "*.a", "-a", "a-", ".a",
+                                      "a.", "a..b", "a b", ":", "fd00::g", NULL};
+    check(&rd_config_form_host, good, true);
+    check(&rd_config_form_host, bad, false);
+    char text[255];
+    memset(text, 'a', sizeof text);
+    assert_true(rd_config_form_host.matches(text, 253));
+    assert_false(rd_config_form_host.matches(text, 254));
+}
+
+static void paths(void **state)
+{
+    (void)state;
+    static const char *const good[] = {"/etc/render/catalogue.yaml", "catalogue.yaml", "a b",
+                                       "caf\xc3\xa9", NULL};
+    static const char *const bad[] = {"", "a\nb", "\x1b[1m", "a\x7f", NULL};
+    check(&rd_config_form_path, good, true);
+    check(&rd_config_form_path, bad, false);
+    char text[4097];
+    memset(text, 'a', sizeof text);
+    assert_true(rd_config_form_path.matches(text, 4095));
+    assert_false(rd_config_form_path.matches(text, 4096));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(urls),  cmocka_unit_test(public_urls), cmocka_unit_test(origins),
+        cmocka_unit_test(hosts), cmocka_unit_test(paths),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
