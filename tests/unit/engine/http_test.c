@@ -1,0 +1,754 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The HTTP engine: the conformance suite against a scripted backend, then each way in which a backend
+ * can misbehave, what goes over the wire, and the meaning of each answer. The backend looks at the
+ * request's path, or at the prompt where the path is "/". */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <semaphore.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "../fetch/loopback.h"
+#include "base/clock.h"
+#include "base/text.h"
+#include "conformance.h"
+#include "engine/http/internal.h"
+#include "recorder.h"
+
+enum { WAIT_MS = 20000, PICTURE = 20000 };
+
+static const char png[] = "\x89PNG\r\n\x1a\n";
+static struct loopback *server;
+static pthread_mutex_t seen_lock = PTHREAD_MUTEX_INITIALIZER;
+static sem_t gone; /* posted when a client left /hang-inside */
+static char seen_head[4096], *seen_body; /* of the newest request */
+static size_t seen_body_len;
+
+static const struct rd_format square = {"512", RD_MODALITY_IMAGE, 512, 512};
+static const char quick_json[] = "{\"prompt\":\"quick\"}";
+static const char slow_json[] = "{\"prompt\":\"slow\"}";
+#define GENERATION(text)                                                                   \
+    {.task = RD_TASK_T2I, .family = "fam", .model = "mod", .format = &square,              \
+     .media = RD_MEDIA_PNG, .prompt = "p", .negative_prompt = "", .seed = 7, .count = 1,   \
+     .json = (text), .json_len = sizeof(text) - 1}
+static const struct rd_generation quick = GENERATION(quick_json);
+static const struct rd_generation slow = GENERATION(slow_json);
+
+static char base_url[64];
+static struct rd_conformance given = {
+    .ops = &rd_engine_http_ops,
+    .config = {.name = "test", .type = "http", .url = base_url, .slots = 8},
+    .quick = &quick,
+    .slow = &slow,
+    .stop_ms = 2000,
+    .races = 60,
+};
+
+/* ---- the backend ---- */
+
+static void fill_picture(char *out, size_t len, const char *body)
+{
+    const char *seed = strstr(body, "\"seed\":");
+    unsigned long value = seed != NULL ? strtoul(seed + 7, NULL, 10) : 0;
+    for (size_t i = 0; i < len; i++) {
+        out[i] = (char)(i * 31 + value);
+    }
+    memcpy(out, png, len < 8 ? len : 8);
+}
+
+static void send_picture(int fd, const char *more, size_t claimed, size_t sent, const char *body)
+{
+    char *picture = malloc(sent + 1);
+    assert_non_null(picture);
+    fill_picture(picture, sent, body);
+    loopback_printf(fd, "HTTP/1.1 200 OK\r\nContent-Type: image/png\r\n%sContent-Length: %zu\r\n\r\n", more,
+                    claimed);
+    loopback_send(fd, picture, sent);
+    free(picture);
+}
+
+static bool good(int fd, const struct loopback_request *request)
+{
+    send_picture(fd, "", PICTURE, PICTURE, request->body);
+    return true;
+}
+
+static bool told(int fd, const struct loopback_request *request)
+{
+    send_picture(fd, "X-Device-Seconds: 1.25\r\nx-device: cuda:3\r\n", 64, 64, request->body);
+    return true;
+}
+
+static bool told_badly(int fd, const struct loopback_request *request)
+{
+    send_picture(fd, "X-Device-Seconds: -1\r\nX-Device: \x01\r\n", 64, 64, request->body);
+    return true;
+}
+
+static bool hang(int fd, const struct loopback_request *request)
+{
+    (void)request;
+    loopback_wait_gone(fd);
+    return false;
+}
+
+static bool hang_inside(int fd, const struct loopback_request *request)
+{
+    send_picture(fd, "", 1000, 100, request->body);
+    loopback_wait_gone(fd);
+    (void)sem_post(&gone);
+    return false;
+}
+
+static bool partial(int fd, const struct loopback_request *request)
+{
+    send_picture(fd, "", 1000, 999, request->body);
+    return false;
+}
+
+static bool reset_at_once(int fd, const struct loopback_request *request)
+{
+    (void)request;
+    loopback_reset_on_close(fd);
+    return false;
+}
+
+static bool reset_inside(int fd, const struct loopback_request *request)
+{
+    send_picture(fd, "", 1000, 500, request->body);
+    loopback_reset_on_close(fd);
+    return false;
+}
+
+static bool close_at_once(int fd, const struct loopback_request *request)
+{
+    (void)fd;
+    (void)request;
+    return false;
+}
+
+static bool no_length(int fd, const struct loopback_request *request)
+{
+    (void)request;
+    loopback_printf(fd, "HTTP/1.1 200 OK\r\nContent-Type: image/png\r\n\r\n");
+    loopback_send(fd, png, 8);
+    loopback_printf(fd, "more than enough");
+    return false;
+}
+
+static bool chunked(int fd, const struct loopback_request *request)
+{
+    (void)request;
+    loopback_printf(fd, "HTTP/1.1 103 Early Hints\r\nX-Device-Seconds: 9\r\n\r\n"
+                        "HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nTransfer-Encoding: chunked\r\n\r\n");
+    for (size_t i = 0; i < 8; i++) { /* the magic one byte at a time */
+        loopback_printf(fd, "1\r\n");
+        loopback_send(fd, png + i, 1);
+        loopback_printf(fd, "\r\n");
+    }
+    for (unsigned i = 0; i < 100; i++) {
+        loopback_printf(fd, "7\r\npixels.\r\n");
+    }
+    loopback_printf(fd, "0\r\n\r\n");
+    return true;
+}
+
+static bool chunked_cut(int fd, const struct loopback_request *request)
+{
+    (void)request;
+    loopback_printf(fd, "HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nTransfer-Encoding: chunked\r\n\r\n"
+                        "20\r\n");
+    loopback_send(fd, png, 8);
+    return false;
+}
+
+static bool too_long(int fd, const struct loopback_request *request)
+{
+    (void)request;
+    loopback_printf(fd, "HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: %llu\r\n\r\n",
+                    (unsigned long long)RD_LIMIT_OBJECT_BYTES + 1);
+    loopback_send(fd, png, 8);
+    loopback_printf(fd, "more");
+    loopback_wait_gone(fd);
+    return false;
+}
+
+static bool text_type(int fd, const struct loopback_request *request)
+{
+    (void)request;
+    loopback_printf(fd, "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 12\r\n\r\n<html>"
+                        "</htm>");
+    return true;
+}
+
+static bool no_type(int fd, const struct loopback_request *request)
+{
+    (void)request;
+    loopback_printf(fd, "HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n\x89PNG\r\n\x1a\n1234");
+    return true;
+}
+
+static bool wrong_magic(int fd, const struct loopback_request *request)
+{
+    (void)request;
+    loopback_printf(fd, "HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: 20\r\n\r\n"
+                        "an error, not a png.");
+    return true;
+}
+
+static bool tiny(int fd, const struct loopback_request *request)
+{
+    send_picture(fd, "", 11, 11, request->body);
+    return true;
+}
+
+static bool empty(int fd, const struct loopback_request *request)
+{
+    send_picture(fd, "", 0, 0, request->body);
+    return true;
+}
+
+static bool garbage(int fd, const struct loopback_request *request)
+{
+    (void)request;
+    loopback_printf(fd, "SSH-2.0-OpenSSH_9.2\r\n\r\n\r\n");
+    return false;
+}
+
+static bool many_headers(int fd, const struct loopback_request *request)
+{
+    (void)request;
+    loopback_printf(fd, "HTTP/1.1 200 OK\r\nContent-Type: image/png\r\n");
+    for (unsigned i = 0; i < 100; i++) {
+        loopback_printf(fd, "X-%u: %0400u\r\n", i, i);
+    }
+    loopback_printf(fd, "\r\n");
+    return false;
+}
+
+static bool redirect(int fd, const struct loopback_request *request)
+{
+    (void)request;
+    loopback_printf(fd, "HTTP/1.1 307 Go\r\nLocation: /good\r\nContent-Length: 0\r\n\r\n");
+    return true;
+}
+
+static bool long_error(int fd, const struct loopback_request *request)
+{
+    (void)request;
+    loopback_printf(fd, "HTTP/1.1 500 Bad\r\nContent-Type: text/plain\r\nContent-Length: 300\r\n\r\n"
+                        "out of\nmemory \x1b[31m\xff %0280d",
+                    0);
+    return true;
+}
+
+static bool huge_error(int fd, const struct loopback_request *request)
+{
+    (void)request;
+    loopback_printf(fd, "HTTP/1.1 500 Bad\r\nContent-Type: text/plain\r\nContent-Length: 1000000\r\n\r\n");
+    for (unsigned i = 0; i < 1000000 / 10; i++) {
+        loopback_send(fd, "0123456789", 10);
+    }
+    return true;
+}
+
+static bool binary_error(int fd, const struct loopback_request *request)
+{
+    (void)request;
+    loopback_printf(fd, "HTTP/1.1 502 Bad\r\nContent-Type: image/png\r\nContent-Length: 6\r\n\r\nsecret");
+    return true;
+}
+
+static bool status(int fd, const struct loopback_request *request)
+{
+    loopback_printf(fd, "HTTP/1.1 %.3s Odd\r\nContent-Length: 0\r\n\r\n", strstr(request->head, "/status/") + 8);
+    return true;
+}
+
+static const struct {
+    const char *path;
+    bool (*answer)(int fd, const struct loopback_request *request);
+} answers[] = {
+    {"/good", good},           {"/told", told},         {"/told-badly", told_badly},
+    {"/hang", hang},           {"/hang-inside", hang_inside}, {"/partial", partial},
+    {"/reset", reset_at_once}, {"/reset-inside", reset_inside}, {"/close", close_at_once},
+    {"/no-length", no_length}, {"/chunked", chunked},   {"/chunked-cut", chunked_cut},
+    {"/too-long", too_long},   {"/text", text_type},    {"/no-type", no_type},
+    {"/wrong-magic", wrong_magic}, {"/tiny", tiny},     {"/empty", empty},
+    {"/garbage", garbage},     {"/headers", many_headers}, {"/redirect", redirect},
+    {"/long-error", long_error}, {"/huge-error", huge_error}, {"/binary-error", binary_error},
+};
+
+static bool handle(void *ctx, int fd, const struct loopback_request *request)
+{
+    (void)ctx;
+    char path[64] = "";
+    (void)sscanf(request->head, "%*s %63s", path);
+    (void)pthread_mutex_lock(&seen_lock);
+    (void)snprintf(seen_head, sizeof seen_head, "%s", request->head);
+    free(seen_body);
+    seen_body = malloc(request->body_len + 1);
+    assert_non_null(seen_body);
+    memcpy(seen_body, request->body, request->body_len + 1);
+    seen_body_len = request->body_len;
+    (void)pthread_mutex_unlock(&seen_lock);
+    if (strcmp(path, "/") == 0) {
+        return strstr(request->body, "\"slow\"") != NULL ? hang(fd, request) : good(fd, request);
+    }
+    if (strncmp(path, "/status/", 8) == 0) {
+        return status(fd, request);
+    }
+    for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++) {
+        if (strcmp(path, answers[i].path) == 0) {
+            return answers[i].answer(fd, request);
+        }
+    }
+    abort(); /* the test asks for what is not there */
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    assert_int_equal(sem_init(&gone, 0, 0), 0);
+    server = loopback_start(handle, NULL);
+    (void)snprintf(base_url, sizeof base_url, "http://127.0.0.1:%u/", loopback_port(server));
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    loopback_stop(server);
+    free(seen_body);
+    (void)sem_destroy(&gone);
+    return 0;
+}
+
+/* ---- tools ---- */
+
+static struct rd_engine *open_at(const char *url, unsigned slots, unsigned timeout_ms)
+{
+    const struct rd_engine_config config = {
+        .name = "test", .type = "http", .url = url, .slots = slots, .timeout_ms = timeout_ms};
+    struct rd_engine *engine = NULL;
+    struct rd_why why = {""};
+    if (rd_engine_http_ops.open(&config, &engine, &why) != RD_OK) {
+        fail_msg("open: %s", why.text);
+    }
+    return engine;
+}
+
+static struct rd_engine *open_path(const char *path, unsigned timeout_ms)
+{
+    char url[128];
+    (void)snprintf(url, sizeof url, "http://127.0.0.1:%u%s", loopback_port(server), path);
+    return open_at(url, 4, timeout_ms);
+}
+
+static void run_on(struct rd_engine *engine, const struct rd_generation *generation, unsigned count,
+                   struct recorder *recorder)
+{
+    recorder_init(recorder);
+    assert_int_equal(recorder_start(recorder, &rd_engine_http_ops, engine, generation, count), RD_OK);
+    assert_true(recorder_wait(recorder, WAIT_MS));
+    assert_string_equal(recorder->violation, "");
+}
+
+/* ---- answers ---- */
+
+static void test_bad_answers(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *path;
+        rd_err err;
+        const char *why;
+        unsigned begun;
+    } cases[] = {
+        {"/hang", RD_ERR_BACKEND_TIMEOUT, "in time", 0},
+        {"/hang-inside", RD_ERR_BACKEND_TIMEOUT, "in time", 1},
+        {"/partial", RD_ERR_BACKEND_FAILED, "ended early", 1},
+        {"/reset", RD_ERR_BACKEND_FAILED, "", 0},
+        {"/reset-inside", RD_ERR_BACKEND_FAILED, "broke", 1},
+        {"/close", RD_ERR_BACKEND_FAILED, "without an answer", 0},
+        {"/no-length", RD_ERR_BACKEND_FAILED, "neither Content-Length", 0},
+        {"/chunked-cut", RD_ERR_BACKEND_FAILED, "", 0},
+        {"/too-long", RD_ERR_BACKEND_FAILED, "too large", 0},
+        {"/text", RD_ERR_BACKEND_FAILED, "sent text/html, not image/png", 0},
+        {"/no-type", RD_ERR_BACKEND_FAILED, "sent nothing", 0},
+        {"/wrong-magic", RD_ERR_BACKEND_FAILED, "not what its Content-Type says", 0},
+        {"/tiny", RD_ERR_BACKEND_FAILED, "too short", 0},
+        {"/empty", RD_ERR_BACKEND_FAILED, "too short", 0},
+        {"/garbage", RD_ERR_BACKEND_FAILED, "", 0},
+        {"/headers", RD_ERR_BACKEND_FAILED, "header block", 0},
+        {"/redirect", RD_ERR_BACKEND_FAILED, "answered 307", 0},
+        {"/long-error", RD_ERR_BACKEND_FAILED, "answered 500: out of memory ?[31m? 0000", 0},
+        {"/huge-error", RD_ERR_BACKEND_FAILED, "answered 500: 0123456789", 0},
+        {"/binary-error", RD_ERR_BACKEND_FAILED, "answered 502", 0},
+        {"/status/201", RD_ERR_BACKEND_FAILED, "answered 201", 0},
+        {"/status/204", RD_ERR_BACKEND_FAILED, "answered 204", 0},
+        {"/status/400", RD_ERR_BACKEND_FAILED, "answered 400", 0},
+        {"/status/404", RD_ERR_BACKEND_FAILED, "answered 404", 0},
+        {"/status/408", RD_ERR_BACKEND_TIMEOUT, "answered 408", 0},
+        {"/status/429", RD_ERR_CAPACITY, "answered 429", 0},
+        {"/status/500", RD_ERR_BACKEND_FAILED, "answered 500", 0},
+        {"/status/503", RD_ERR_CAPACITY, "answered 503", 0},
+        {"/status/504", RD_ERR_BACKEND_TIMEOUT, "answered 504", 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        bool hangs = strncmp(cases[i].path, "/hang", 5) == 0;
+        struct rd_engine *engine = open_path(cases[i].path, hangs ? 100 : 0);
+        struct recorder recorder;
+        run_on(engine, &quick, 1, &recorder);
+        if (recorder.err != cases[i].err || strstr(recorder.why.text, cases[i].why) == NULL ||
+            recorder.begun != cases[i].begun || !recorder.has_why) {
+            fail_msg("%s: %s '%s', begun %u", cases[i].path, rd_err_info(recorder.err)->code,
+                     recorder.why.text, recorder.begun);
+        }
+        assert_null(strstr(recorder.why.text, "secret"));
+        assert_true(strlen(recorder.why.text) < 260);
+        assert_true(rd_engine_http_ops.ready(engine)); /* it answered, however badly */
+        rd_engine_http_ops.close(engine);
+        recorder_done(&recorder);
+    }
+}
+
+static void test_good_answers(void **state)
+{
+    (void)state;
+    struct rd_engine *engine = open_path("/chunked", 0);
+    struct recorder recorder;
+    run_on(engine, &quick, 2, &recorder);
+    assert_int_equal(recorder.err, RD_OK);
+    assert_int_equal(recorder.size[0], 708);
+    assert_int_equal(recorder.size_hint[0], 0);
+    assert_int_equal(recorder.report.source, RD_DEVICE_TIME_MEASURED); /* 103 does not count */
+    rd_engine_http_ops.close(engine);
+    recorder_done(&recorder);
+
+    engine = open_path("/good", 0);
+    run_on(engine, &quick, 1, &recorder);
+    assert_int_equal(recorder.err, RD_OK);
+    assert_int_equal(recorder.size[0], PICTURE);
+    assert_int_equal(recorder.size_hint[0], PICTURE);
+    char *expected = malloc(PICTURE);
+    assert_non_null(expected);
+    fill_picture(expected, PICTURE, "\"seed\":7");
+    uint64_t checksum = 14695981039346656037u;
+    for (size_t i = 0; i < PICTURE; i++) {
+        checksum = (checksum ^ (uint8_t)expected[i]) * 1099511628211u;
+    }
+    free(expected);
+    assert_int_equal(recorder.checksum[0], checksum);
+    rd_engine_http_ops.close(engine);
+    recorder_done(&recorder);
+}
+
+static void test_device_time(void **state)
+{
+    (void)state;
+    struct rd_engine *engine = open_path("/told", 0);
+    struct recorder recorder;
+    run_on(engine, &quick, 3, &recorder);
+    assert_int_equal(recorder.report.source, RD_DEVICE_TIME_ENGINE);
+    assert_int_equal(recorder.report.device_ns, 3750000000u);
+    assert_string_equal(recorder.report.device, "cuda:3");
+    rd_engine_http_ops.close(engine);
+    recorder_done(&recorder);
+
+    engine = open_path("/told-badly", 0);
+    run_on(engine, &quick, 1, &recorder);
+    assert_int_equal(recorder.report.source, RD_DEVICE_TIME_MEASURED);
+    assert_true(recorder.report.device_ns > 0 && recorder.report.device_ns < 10000000000u);
+    assert_string_equal(recorder.report.device, "?");
+    rd_engine_http_ops.close(engine);
+    recorder_done(&recorder);
+}
+
+static void test_unreachable(void **state)
+{
+    (void)state;
+    struct rd_engine *engine = open_at("http://127.0.0.1:1/", 2, 0);
+    struct recorder recorder;
+    assert_true(rd_engine_http_ops.ready(engine));
+    uint64_t from = rd_clock_mono_ns();
+    run_on(engine, &quick, 4, &recorder);
+    bool ready = rd_engine_http_ops.ready(engine);
+    assert_true(!ready || rd_clock_mono_ns() - from > (uint64_t)RD_HTTP_NOT_READY_MS * 1000000);
+    assert_int_equal(recorder.err, RD_ERR_BACKEND_FAILED);
+    assert_non_null(strstr(recorder.why.text, "cannot connect"));
+    assert_int_equal(recorder.report.source, RD_DEVICE_TIME_UNKNOWN); /* nothing was asked of it */
+    assert_int_equal(recorder.report.device_ns, 0);
+    rd_engine_http_ops.close(engine);
+    recorder_done(&recorder);
+}
+
+/* ---- the wire ---- */
+
+static void test_request(void **state)
+{
+    (void)state;
+    struct rd_engine *engine = open_path("/told", 0);
+    struct recorder recorder;
+    run_on(engine, &quick, 2, &recorder);
+    (void)pthread_mutex_lock(&seen_lock);
+    char expected[1024];
+    (void)snprintf(expected, sizeof expected,
+                   "POST /told HTTP/1.1\r\nHost: 127.0.0.1:%u\r\nUser-Agent: render/" RD_VERSION "\r\n"
+                   "Content-Type: application/json\r\nAccept: image/png\r\n"
+                   "X-Request-Id: req_000000000000conform\r\n"
+                   "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n"
+                   "Content-Length: %zu\r\n\r\n",
+                   loopback_port(server), seen_body_len);
+    assert_string_equal(seen_head, expected);
+    assert_string_equal(seen_body, "{\"request\":{\"prompt\":\"quick\"},\"family\":\"fam\",\"model\":\"mod\","
+                                   "\"task\":\"t2i\",\"width\":512,\"height\":512,\"seed\":8,"
+                                   "\"media\":\"image/png\"}");
+    (void)pthread_mutex_unlock(&seen_lock);
+    rd_engine_http_ops.close(engine);
+    recorder_done(&recorder);
+}
+
+static void check_base64_field(const char *name, const uint8_t *bytes, size_t len)
+{
+    char *want = malloc(RD_TEXT_BASE64_LEN(len) + 1);
+    assert_non_null(want);
+    rd_text_base64(bytes, len, want);
+    char *at = strstr(seen_body, name);
+    assert_non_null(at);
+    at += strlen(name);
+    assert_int_equal(strncmp(at, want, strlen(want)), 0);
+    assert_int_equal(at[strlen(want)], '"');
+    free(want);
+}
+
+static void test_source_images(void **state)
+{
+    (void)state;
+    enum { BIG = 300001 };
+    uint8_t *bytes = malloc(BIG);
+    assert_non_null(bytes);
+    for (size_t i = 0; i < BIG; i++) {
+        bytes[i] = (uint8_t)(i * 2654435761u >> 13);
+    }
+    static const size_t sizes[] = {1, 2, 3, 49151, BIG};
+    struct rd_engine *engine = open_path("/told", 0);
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        struct rd_generation edit = quick;
+        edit.task = RD_TASK_EDIT;
+        edit.image = (struct rd_source){.kind = RD_SOURCE_DATA, .bytes = bytes, .bytes_len = sizes[i]};
+        edit.mask = (struct rd_source){.kind = RD_SOURCE_DATA, .bytes = bytes + 1, .bytes_len = 5};
+        struct recorder recorder;
+        run_on(engine, &edit, 2, &recorder);
+        assert_int_equal(recorder.err, RD_OK);
+        recorder_done(&recorder);
+        (void)pthread_mutex_lock(&seen_lock);
+        assert_non_null(strstr(seen_body, "\"task\":\"edit\""));
+        assert_int_equal(strlen(seen_body), seen_body_len);
+        assert_int_equal(seen_body[seen_body_len - 1], '}');
+        check_base64_field("\"image\":\"", bytes, sizes[i]);
+        check_base64_field("\"mask\":\"", bytes + 1, 5);
+        (void)pthread_mutex_unlock(&seen_lock);
+    }
+    rd_engine_http_ops.close(engine);
+    free(bytes);
+}
+
+static void test_body_read_in_any_portions(void **state)
+{
+    (void)state;
+    static const uint8_t bytes[] = "0123456789abcdefghijklmnopqrstuvwxyz";
+    struct rd_generation edit = quick;
+    edit.image = (struct rd_source){.bytes = bytes, .bytes_len = 36};
+    edit.mask = (struct rd_source){.bytes = bytes, .bytes_len = 34};
+    struct rd_http_body body;
+    rd_http_body_init(&body);
+    assert_int_equal(rd_http_body_make(&body, &edit, 0), RD_OK);
+    assert_null(rd_http_body_flat(&body));
+    char whole[1024], parts[1024];
+    size_t len = rd_http_body_read(&body, whole, sizeof whole);
+    assert_int_equal(len, body.total);
+    for (size_t step = 1; step < 50; step++) {
+        size_t at = 0;
+        size_t got;
+        rd_http_body_rewind(&body);
+        while ((got = rd_http_body_read(&body, parts + at, step)) > 0) {
+            assert_true(got <= step);
+            at += got;
+        }
+        assert_int_equal(at, len);
+        assert_memory_equal(parts, whole, len);
+    }
+    rd_http_body_done(&body);
+}
+
+/* A header that a job carries cannot add another. */
+static void test_header_injection(void **state)
+{
+    (void)state;
+    struct rd_engine *engine = open_path("/told", 0);
+    struct recorder recorder;
+    struct rd_generation generation = quick;
+    generation.family = "a\"b\n";
+    run_on(engine, &generation, 1, &recorder);
+    (void)pthread_mutex_lock(&seen_lock);
+    assert_non_null(strstr(seen_body, "\"family\":\"a\\\"b\\n\""));
+    (void)pthread_mutex_unlock(&seen_lock);
+    struct rd_engine_run *run = NULL;
+    assert_int_equal(rd_http_run_new(engine, &run), RD_OK);
+    const char *const bad[] = {"x\r\nEvil: 1", "x\ny", "\x7f", "", NULL};
+    for (size_t i = 0; i < 5; i++) {
+        struct rd_engine_job job = {.generation = &quick, .request_id = bad[i], .traceparent = bad[i]};
+        assert_int_equal(rd_http_run_prepare(run, &job), RD_OK);
+        assert_string_equal(run->request_id, "X-Request-Id:");
+        assert_string_equal(run->traceparent, "traceparent:");
+    }
+    rd_http_run_free(run);
+    rd_engine_http_ops.close(engine);
+    recorder_done(&recorder);
+}
+
+static void test_connections_are_kept(void **state)
+{
+    (void)state;
+    struct rd_engine *engine = open_path("/good", 0);
+    unsigned before = loopback_connections(server);
+    for (unsigned i = 0; i < 10; i++) {
+        struct recorder recorder;
+        run_on(engine, &quick, 4, &recorder);
+        assert_int_equal(recorder.err, RD_OK);
+        recorder_done(&recorder);
+    }
+    assert_int_equal(loopback_connections(server), before + 1);
+    rd_engine_http_ops.close(engine);
+}
+
+/* The backend hears of a cancel: its connection closes. */
+static void test_cancel_closes_the_connection(void **state)
+{
+    (void)state;
+    struct rd_engine *engine = open_path("/hang-inside", 0);
+    struct recorder recorder;
+    recorder_init(&recorder);
+    while (sem_trywait(&gone) == 0) { /* of earlier tests */
+    }
+    assert_int_equal(recorder_start(&recorder, &rd_engine_http_ops, engine, &quick, 1), RD_OK);
+    assert_true(recorder_wait_begun(&recorder, WAIT_MS));
+    uint64_t from = rd_clock_mono_ns();
+    recorder_cancel(&recorder);
+    assert_true(recorder_wait(&recorder, WAIT_MS));
+    struct timespec until;
+    (void)clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 10;
+    assert_int_equal(sem_timedwait(&gone, &until), 0); /* while the engine is still open */
+    assert_true(rd_clock_mono_ns() - from < 1000000000u);
+    assert_int_equal(recorder.err, RD_ERR_CANCELLED);
+    assert_int_equal(recorder.report.source, RD_DEVICE_TIME_MEASURED);
+    rd_engine_http_ops.close(engine);
+    recorder_done(&recorder);
+}
+
+static void test_capacity(void **state)
+{
+    (void)state;
+    struct rd_engine *engine = open_path("/hang", 0);
+    struct recorder recorders[5];
+    for (unsigned i = 0; i < 4; i++) {
+        assert_true(rd_engine_http_ops.ready(engine));
+        recorder_init(&recorders[i]);
+        assert_int_equal(recorder_start(&recorders[i], &rd_engine_http_ops, engine, &quick, 1), RD_OK);
+    }
+    assert_false(rd_engine_http_ops.ready(engine));
+    recorder_init(&recorders[4]);
+    assert_int_equal(recorder_start(&recorders[4], &rd_engine_http_ops, engine, &quick, 1), RD_ERR_CAPACITY);
+    recorder_cancel(&recorders[0]);
+    assert_true(recorder_wait(&recorders[0], WAIT_MS));
+    assert_true(rd_engine_http_ops.ready(engine)); /* the slot is free once done() is called */
+    assert_int_equal(recorder_start(&recorders[4], &rd_engine_http_ops, engine, &quick, 1), RD_OK);
+    rd_engine_http_ops.close(engine);
+    for (unsigned i = 0; i < 5; i++) {
+        assert_int_equal(recorders[i].done, 1);
+        recorder_done(&recorders[i]);
+    }
+}
+
+static void test_config_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        struct rd_engine_config config;
+        const char *why;
+    } cases[] = {
+        {{"b", "http", NULL, 1, 0}, "needs a url"},
+        {{"b", "http", "", 1, 0}, "not an http"},
+        {{"b", "http", "ftp://x/", 1, 0}, "not an http"},
+        {{"b", "http", "x:8000/", 1, 0}, "not an http"},
+        {{"b", "http", "http://x:99999/", 1, 0}, "not an http"},
+        {{"b", "http", "http://x/", 0, 0}, "slots"},
+        {{"b", "http", "http://x/", RD_HTTP_SLOTS_MAX + 1, 0}, "slots"},
+        {{"b", "http", "http://x/", 1, RD_HTTP_TIMEOUT_MS_MAX + 1}, "timeout"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct rd_engine *engine = NULL;
+        struct rd_why why = {""};
+        assert_int_equal(rd_engine_http_ops.open(&cases[i].config, &engine, &why), RD_ERR_CONFIG);
+        assert_null(engine);
+        assert_non_null(strstr(why.text, cases[i].why));
+        assert_non_null(strstr(why.text, "backend b"));
+    }
+    struct rd_engine *engine = open_at("http://x/", RD_HTTP_SLOTS_MAX, RD_HTTP_TIMEOUT_MS_MAX);
+    assert_int_equal(engine->drivers_count, RD_HTTP_DRIVERS_MAX);
+    rd_engine_http_ops.close(engine);
+}
+
+static void test_many_drivers(void **state)
+{
+    (void)state;
+    char url[64];
+    (void)snprintf(url, sizeof url, "http://127.0.0.1:%u/good", loopback_port(server));
+    struct rd_engine *engine = open_at(url, 2 * RD_HTTP_SLOTS_PER_DRIVER, 0);
+    assert_int_equal(engine->drivers_count, 2);
+    struct recorder recorders[16];
+    for (unsigned round = 0; round < 3; round++) {
+        for (unsigned i = 0; i < 16; i++) {
+            recorder_init(&recorders[i]);
+            assert_int_equal(recorder_start(&recorders[i], &rd_engine_http_ops, engine, &quick, 2), RD_OK);
+        }
+        for (unsigned i = 0; i < 16; i++) {
+            assert_true(recorder_wait(&recorders[i], WAIT_MS));
+            assert_int_equal(recorders[i].err, RD_OK);
+            assert_string_equal(recorders[i].violation, "");
+            recorder_done(&recorders[i]);
+        }
+    }
+    rd_engine_http_ops.close(engine);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        RD_CONFORMANCE_TESTS(&given),
+        cmocka_unit_test(test_bad_answers),
+        cmocka_unit_test(test_good_answers),
+        cmocka_unit_test(test_device_time),
+        cmocka_unit_test(test_unreachable),
+        cmocka_unit_test(test_request),
+        cmocka_unit_test(test_source_images),
+        cmocka_unit_test(test_body_read_in_any_portions),
+        cmocka_unit_test(test_header_injection),
+        cmocka_unit_test(test_connections_are_kept),
+        cmocka_unit_test(test_cancel_closes_the_connection),
+        cmocka_unit_test(test_capacity),
+        cmocka_unit_test(test_config_refused),
+        cmocka_unit_test(test_many_drivers),
+    };
+    return cmocka_run_group_tests_name("engine/http", tests, setup, teardown);
+}
