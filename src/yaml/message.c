@@ -121,7 +121,8 @@ static void put_got(struct rd_buf *out, const struct rd_yaml_node *node)
     }
 }
 
-static void put_text(struct rd_buf *out, const char *fmt, va_list args)
+__attribute__((format(printf, 2, 0))) static void put_text(struct rd_buf *out, const char *fmt,
+                                                           va_list args)
 {
     char text[sizeof((struct rd_why *)NULL)->text];
     int len = vsnprintf(text, sizeof text, fmt, args);
