@@ -189,7 +189,7 @@ static const struct {
     int constant_quality; /* 0, or the fixed quantizer of 1 (best) to 31 */
     unsigned bits_per_1000_pixels; /* 0, or the rate for an encoder that knows no quality */
 } encoders[] = {
-    {"libx264", "preset=veryfast,crf=20,x264-params=cpu-independent=1", 0, 0},
+    {"libx264", "preset=superfast,crf=20,x264-params=cpu-independent=1", 0, 0},
     {"libopenh264", "", 0, 150},
     {"mpeg4", "", 3, 0},
 };
