@@ -382,6 +382,7 @@ static rd_err read_backend(struct rd_parse *parse, const struct rd_field *field,
     enum rd_backend_kind kind;
     if (rd_backend_kind_parse(name, &kind) && (model->backends & 1u << kind) != 0) {
         generation->backend = kind;
+        generation->backend_asked = true;
         return RD_OK;
     }
     char names[NAMES_TEXT_MAX] = "";
