@@ -111,8 +111,10 @@ rd_err rd_text_unbase64(const char *text, size_t text_len, void *ret, size_t *re
 rd_err rd_text_unbase64_any(const char *text, size_t text_len, void *ret, size_t *ret_len)
 {
     bool url = memchr(text, '-', text_len) != NULL || memchr(text, '_', text_len) != NULL;
-    while (text_len > 0 && text[text_len - 1] == '=') {
-        text_len--;
+    /* All of the padding or none of it: a text has two spellings, not many. */
+    if (text_len > 0 && text_len % 4 == 0) {
+        text_len -= text[text_len - 1] == '=';
+        text_len -= text_len % 4 == 3 && text[text_len - 1] == '=';
     }
     return unbase64(text, text_len, ret, ret_len,
                     url ? sodium_base64_VARIANT_URLSAFE_NO_PADDING

@@ -18,7 +18,12 @@
 #define RD_STATEMENT_PAYLOAD_TYPE "application/vnd.in-toto+json"
 #define RD_STATEMENT_PREFIX "{\"_type\":\"https://in-toto.io/Statement/v1\","
 
-enum { RD_KEY_LEN = 32, RD_SIGNATURE_LEN = 64, RD_KEYID_LEN = 43 /* base64url of 32 bytes */ };
+enum {
+    RD_KEY_LEN = 32,
+    RD_SIGNATURE_LEN = 64,
+    RD_KEYID_LEN = 43, /* base64url of 32 bytes */
+    RD_SALT_LEN = 32,
+};
 
 struct rd_statement_facts {
     const struct rd_hash *hash; /* of the output's exact bytes */
@@ -30,15 +35,36 @@ struct rd_statement_facts {
     const char *engine;     /* the backend's configured name */
     const struct rd_engine_report *report;
     uint64_t started_ms, finished_ms; /* Unix milliseconds */
+    /* RD_SALT_LEN secret bytes, best from rd_statement_salt(), for the commitments to prompts. NULL: a
+     * random salt that nobody keeps, so that the prompts stay private but can never be revealed. */
+    const uint8_t *prompt_salt;
 };
 
 /* Appends the Statement as compact JSON, beginning with RD_STATEMENT_PREFIX. The subject carries
  * sha256 and blake3; the request stands in externalParameters; source images are
- * resolvedDependencies by sha256. The prompt stands in clear: the statement goes to whoever has the
- * asset's URL. Data URIs stand as digests only. */
+ * resolvedDependencies by sha256. Prompts are private, because the statement goes to whoever has the
+ * asset's URL: "prompt", "negative_prompt" and fields that the contract does not know stand as salted
+ * commitments (parameters.c), URLs without their query. Data URIs stand as digests only.
+ * INTERNAL when generation->json is not an object; otherwise the buffer's error. */
 rd_err rd_statement_write(struct rd_buf *out, const struct rd_statement_facts *facts) RD_MUST;
 
-/* The bytes that DSSE signs. */
+/* The salt of one request's statements, from the gateway's lasting secret: nothing is to be stored, and
+ * the owner of the request can be told it later. */
+void rd_statement_salt(const uint8_t secret[RD_SALT_LEN], const char *request_id,
+                       uint8_t ret[RD_SALT_LEN]);
+/* The salt of one field ("prompt", "negative_prompt", "other"): what an owner publishes, with the text,
+ * to reveal that field and no other. */
+void rd_statement_field_salt(const uint8_t salt[RD_SALT_LEN], const char *field,
+                             uint8_t ret[RD_SALT_LEN]);
+/* The commitment as it stands in the statement: HMAC-SHA-256(field salt, text). */
+void rd_statement_commit(const uint8_t field_salt[RD_SALT_LEN], const void *text, size_t len,
+                         uint8_t ret[RD_HASH_LEN]);
+
+/* Appends externalParameters (for rd_statement_write; here for its tests). */
+rd_err rd_statement_parameters(struct rd_buf *out, const struct rd_generation *generation,
+                               const uint8_t salt[RD_SALT_LEN]) RD_MUST;
+
+/* The bytes that DSSE signs ("pre-authentication encoding"). */
 rd_err rd_dsse_pae(struct rd_buf *out, const char *type, const void *payload, size_t len) RD_MUST;
 /* The envelope for a statement and its signature. */
 rd_err rd_dsse_envelope(struct rd_buf *out, const void *statement, size_t len,
