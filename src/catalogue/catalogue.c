@@ -50,10 +50,10 @@ static rd_err check_tasks(struct loader *l, const struct rd_yaml_node *node,
         used |= 1u << modality;
     }
     if (used != raw->modality.set) {
-        return rd_yaml_refuse(l->doc, rd_yaml_get(node, "modality"), l->why,
-                              "expected a task for each modality, got none for %s",
-                              rd_modality_name((used & 1u) != 0 ? RD_MODALITY_VIDEO
-                                                                : RD_MODALITY_IMAGE));
+        return rd_yaml_refuse(
+            l->doc, rd_yaml_get(node, "modality"), l->why,
+            "expected a task for each modality, got none for %s",
+            rd_modality_name((used & 1u) != 0 ? RD_MODALITY_VIDEO : RD_MODALITY_IMAGE));
     }
     return RD_OK;
 }
@@ -162,7 +162,8 @@ static rd_err split(struct loader *l, const char *id, const char **ret_first,
     return RD_OK;
 }
 
-/* After sorting, equal entries are neighbours; the one that stands later in the file is to blame. */
+/* After sorting, equal entries are neighbours; the one that stands later in the file is to blame.
+ */
 static rd_err check_unique(struct loader *l, const struct rd_catalogue_entry *entries, size_t count,
                            const char *key)
 {
@@ -213,7 +214,8 @@ static rd_err build_index(struct loader *l)
     RD_TRY(check_unique(l, c->by_alias, c->aliases_count, "alias"));
     const struct rd_yaml_node *models = rd_yaml_get(l->root, "models");
     for (size_t i = 0; i < c->aliases_count; i++) {
-        /* Names are all lower case, so that the order of by_name is right for this comparison too. */
+        /* Names are all lower case, so that the order of by_name is right for this comparison too.
+         */
         if (find_in(c->by_name, c->models_count, &c->by_alias[i], compare_aliases) != NULL) {
             size_t at = (size_t)(c->by_alias[i].model - c->models);
             return rd_yaml_expected(l->doc, rd_yaml_get(rd_yaml_item(models, at), "alias"), l->why,

@@ -2,8 +2,8 @@
  *
  * The bodies of GET /models, /models/aliases and /models/loras. docs/catalogue.md shows them. Keys
  * that may have no value (alias, description) are null; what a preset does not say is left out, so
- * that a preset can be merged into a request as it is. Written straight into the buffer: its ceiling
- * and its one error check make a JSON library needless here. */
+ * that a preset can be merged into a request as it is. Written straight into the buffer: its
+ * ceiling and its one error check make a JSON library needless here. */
 #include "catalogue/catalogue.h"
 #include "catalogue/catalogue_table.h"
 

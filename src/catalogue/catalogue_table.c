@@ -78,8 +78,8 @@ static const struct rd_yaml_field preset_fields[] = {
     {"guidance", RD_YAML_DOUBLE, PRESET_AT(guidance), .low = 0, .high = 30},
 };
 static const struct rd_preset preset_defaults = {.cfg = -1, .guidance = -1};
-static const struct rd_yaml_schema preset_schema = {
-    preset_fields, COUNT(preset_fields), sizeof(struct rd_preset), &preset_defaults};
+static const struct rd_yaml_schema preset_schema = {preset_fields, COUNT(preset_fields),
+                                                    sizeof(struct rd_preset), &preset_defaults};
 
 static const struct rd_yaml_field model_fields[] = {
     {"id", RD_YAML_STRING, .required = true, MODEL_AT(id), .form = &rd_yaml_form_model},
@@ -97,8 +97,8 @@ static const struct rd_yaml_field model_fields[] = {
     {"presets", RD_YAML_MAPS, MODEL_AT(presets), .max = RD_CATALOGUE_PRESETS_MAX,
      .schema = &preset_schema},
 };
-static const struct rd_yaml_schema model_schema = {
-    model_fields, COUNT(model_fields), sizeof(struct rd_catalogue_raw_model), NULL};
+static const struct rd_yaml_schema model_schema = {model_fields, COUNT(model_fields),
+                                                   sizeof(struct rd_catalogue_raw_model), NULL};
 
 static const struct rd_yaml_field lora_fields[] = {
     {"id", RD_YAML_STRING, .required = true, LORA_AT(id), .form = &rd_yaml_form_name},
@@ -110,7 +110,6 @@ static const struct rd_yaml_schema lora_schema = {lora_fields, COUNT(lora_fields
 static const struct rd_yaml_field fields[] = {
     {"models", RD_YAML_MAPS, .required = true, TOP_AT(models), .max = RD_CATALOGUE_MODELS_MAX,
      .schema = &model_schema},
-    {"loras", RD_YAML_MAPS, TOP_AT(loras), .max = RD_CATALOGUE_LORAS_MAX,
-     .schema = &lora_schema},
+    {"loras", RD_YAML_MAPS, TOP_AT(loras), .max = RD_CATALOGUE_LORAS_MAX, .schema = &lora_schema},
 };
 const struct rd_yaml_schema rd_catalogue_schema = {fields, COUNT(fields), 0, NULL};

@@ -44,7 +44,7 @@ struct rd_catalogue_entry {
 
 struct rd_catalogue {
     atomic_size_t refs;
-    struct rd_yaml *doc; /* the memory of everything here, this struct as well */
+    struct rd_yaml *doc;     /* the memory of everything here, this struct as well */
     struct rd_model *models; /* in the order of the file */
     size_t models_count;
     const struct rd_catalogue_lora *loras;

@@ -61,8 +61,7 @@ static rd_err settle_store(struct loader *l)
     if (raw->own_file_bytes > half) {
         char most[32];
         rd_yaml_size_text(half, most);
-        return rd_yaml_expected(l->doc,
-                                rd_yaml_get(rd_yaml_get(l->root, "store"), "own_file_over"),
+        return rd_yaml_expected(l->doc, rd_yaml_get(rd_yaml_get(l->root, "store"), "own_file_over"),
                                 l->why, "at most half of pack_size, %s", most);
     }
     return RD_OK;
@@ -125,7 +124,9 @@ static void fill_engine(const struct rd_config_raw_engine *raw, struct rd_config
         .name = raw->name,
         .type = rd_config_engine_type_name(raw->type),
         .url = raw->url,
-        .slots = raw->slots != 0 ? raw->slots : builtin ? cores() : HTTP_SLOTS_DEFAULT,
+        .slots = raw->slots != 0 ? raw->slots
+                 : builtin       ? cores()
+                                 : HTTP_SLOTS_DEFAULT,
         .timeout_ms = (unsigned)raw->timeout_ms, /* at most 24 h */
     };
     enum rd_backend_kind usual = builtin ? RD_BACKEND_BUILTIN : RD_BACKEND_TORCH;
@@ -175,8 +176,7 @@ static rd_err fill(struct loader *l, struct rd_config **ret)
     config->min_free_bytes = raw->min_free_bytes;
     config->retention_days = raw->retention_days;
     copy_list(&raw->cors_origins, config->cors_origins, &config->cors_origins_count);
-    copy_list(&raw->fetch_allow_hosts, config->fetch_allow_hosts,
-              &config->fetch_allow_hosts_count);
+    copy_list(&raw->fetch_allow_hosts, config->fetch_allow_hosts, &config->fetch_allow_hosts_count);
     RD_TRY(fill_engines(l, config));
     config->internal = l->doc;
     *ret = config;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The gateway's configuration: YAML, checked against one table (schema in config_table.c), from which
- * docs/configuration.md is checked too. An error names file, line, field and what was expected.
- * Immutable once loaded.
+ * The gateway's configuration: YAML, checked against one table (schema in config_table.c), from
+ * which docs/configuration.md is checked too. An error names file, line, field and what was
+ * expected. Immutable once loaded.
  *
  *     public_url: https://media.example.org     # default: http://HOST:PORT of the listener
  *     threads: 2                                # HTTP threads; default: cores
@@ -17,7 +17,8 @@
  *       - {name: box1, type: http, url: "http://10.0.0.5:9000/generate", slots: 4,
  *          models: [flux/schnell, flux/dev], backend: nunchaku, timeout: 120s}
  *
- * Without `engines` one builtin engine with a slot per core is configured. */
+ * Without `engines` one builtin engine, named builtin, with a slot per core, is configured;
+ * `engines: []` means none. Every key with its range and default: docs/configuration.md. */
 #ifndef RD_CONFIG_CONFIG_H
 #define RD_CONFIG_CONFIG_H
 
@@ -34,8 +35,8 @@
 enum { RD_CONFIG_ENGINES_MAX = 128, RD_CONFIG_LIST_MAX = 64, RD_CONFIG_FILE_MAX = 1 << 20 };
 
 struct rd_config_engine {
-    struct rd_engine_config engine; /* name, type, url, slots, timeout_ms */
-    enum rd_backend_kind backend;   /* the kind that it serves as */
+    struct rd_engine_config engine;         /* name, type, url, slots, timeout_ms */
+    enum rd_backend_kind backend;           /* the kind that it serves as */
     const char *models[RD_CONFIG_LIST_MAX]; /* "family/model" */
     size_t models_count;
 };

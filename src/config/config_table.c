@@ -22,15 +22,17 @@ static const char *log_format_name(unsigned index)
 
 static const char *log_level_name(unsigned index)
 {
-    static const char *const names[] = {[RD_LOG_DEBUG] = "debug", [RD_LOG_INFO] = "info",
-                                        [RD_LOG_WARN] = "warn", [RD_LOG_ERROR] = "error"};
+    static const char *const names[] = {[RD_LOG_DEBUG] = "debug",
+                                        [RD_LOG_INFO] = "info",
+                                        [RD_LOG_WARN] = "warn",
+                                        [RD_LOG_ERROR] = "error"};
     return index < 4 ? names[index] : NULL;
 }
 
 const char *rd_config_engine_type_name(unsigned index)
 {
-    static const char *const names[] = {[RD_CONFIG_TYPE_BUILTIN] = "builtin",
-                                        [RD_CONFIG_TYPE_HTTP] = "http"};
+    static const char *const names[] = {
+        [RD_CONFIG_TYPE_BUILTIN] = "builtin", [RD_CONFIG_TYPE_HTTP] = "http"};
     return index < 2 ? names[index] : NULL;
 }
 
@@ -95,8 +97,7 @@ static const struct rd_yaml_field fields[] = {
     {"cors", RD_YAML_SUBMAP, .schema = &cors_schema},
     {"store", RD_YAML_SUBMAP, .schema = &store_schema},
     {"fetch", RD_YAML_SUBMAP, .schema = &fetch_schema},
-    {"engines", RD_YAML_MAPS, AT(engines), .max = RD_CONFIG_ENGINES_MAX,
-     .schema = &engine_schema},
+    {"engines", RD_YAML_MAPS, AT(engines), .max = RD_CONFIG_ENGINES_MAX, .schema = &engine_schema},
 };
 const struct rd_yaml_schema rd_config_schema = {fields, COUNT(fields), 0, NULL};
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The schema of the configuration, for config.c and for the test that holds docs/configuration.md to
- * it: every field that can be written, and the struct that reading fills. */
+ * The schema of the configuration, for config.c and for the test that holds docs/configuration.md
+ * to it: every field that can be written, and the struct that reading fills. */
 #ifndef RD_CONFIG_CONFIG_TABLE_H
 #define RD_CONFIG_CONFIG_TABLE_H
 

@@ -140,11 +140,10 @@ static bool is_origin(const char *text, size_t len)
 }
 
 const struct rd_yaml_form rd_config_form_path = {is_path, "a path of 1 to 4095 bytes"};
-const struct rd_yaml_form rd_config_form_host = {
-    is_host, "a host name or address without scheme and port"};
+const struct rd_yaml_form rd_config_form_host = {is_host,
+                                                 "a host name or address without scheme and port"};
 const struct rd_yaml_form rd_config_form_origin = {
     is_origin, "an origin such as https://app.example.org, or *"};
-const struct rd_yaml_form rd_config_form_url = {
-    is_url, "an http:// or https:// URL with a host"};
+const struct rd_yaml_form rd_config_form_url = {is_url, "an http:// or https:// URL with a host"};
 const struct rd_yaml_form rd_config_form_public_url = {
     is_public_url, "an http:// or https:// URL with a host and no slash at its end"};

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the texts of the configuration must look like: one form each, with the words for the error. */
+ * What the texts of the configuration must look like: one form each, with the words for the error.
+ */
 #ifndef RD_CONFIG_FORMS_H
 #define RD_CONFIG_FORMS_H
 

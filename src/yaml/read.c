@@ -135,9 +135,9 @@ static rd_err refuse_quotes(struct reader *r, const struct rd_yaml_node *node,
 static rd_err read_string(struct reader *r, const struct rd_yaml_node *node,
                           const struct rd_yaml_field *field, void *slot)
 {
-    bool ok = is_given(node) && (field->form != NULL ? field->form->matches(node->text, node->len)
-                                                     : node->len >= field->min &&
-                                                           node->len <= field->max);
+    bool ok = is_given(node) &&
+              (field->form != NULL ? field->form->matches(node->text, node->len)
+                                   : node->len >= field->min && node->len <= field->max);
     if (!ok) {
         return not_that(r, node, field);
     }
@@ -285,8 +285,8 @@ static rd_err read_strings(struct reader *r, const struct rd_yaml_node *node,
     if (items == NULL) {
         return no_memory(r);
     }
-    struct rd_yaml_field one = {.type = RD_YAML_STRING, .form = field->form, .min = 1,
-                                .max = RD_YAML_TEXT_LEN_MAX};
+    struct rd_yaml_field one = {
+        .type = RD_YAML_STRING, .form = field->form, .min = 1, .max = RD_YAML_TEXT_LEN_MAX};
     for (const struct rd_yaml_node *item = node->first; item != NULL; item = item->next) {
         RD_TRY(read_string(r, item, &one, &items[item->index]));
         if (stands_before(node, item)) {
@@ -331,11 +331,11 @@ static rd_err read_maps(struct reader *r, const struct rd_yaml_node *node,
 }
 
 static read_fn *const readers[] = {
-    [RD_YAML_STRING] = read_string,   [RD_YAML_BOOL] = read_bool,
+    [RD_YAML_STRING] = read_string,     [RD_YAML_BOOL] = read_bool,
     [RD_YAML_UNSIGNED] = read_unsigned, [RD_YAML_DOUBLE] = read_double,
-    [RD_YAML_SIZE] = read_unit,       [RD_YAML_DURATION] = read_unit,
-    [RD_YAML_ENUM] = read_enum,       [RD_YAML_ENUMS] = read_enums,
-    [RD_YAML_STRINGS] = read_strings, [RD_YAML_SUBMAP] = read_submap,
+    [RD_YAML_SIZE] = read_unit,         [RD_YAML_DURATION] = read_unit,
+    [RD_YAML_ENUM] = read_enum,         [RD_YAML_ENUMS] = read_enums,
+    [RD_YAML_STRINGS] = read_strings,   [RD_YAML_SUBMAP] = read_submap,
     [RD_YAML_MAPS] = read_maps,
 };
 
@@ -399,8 +399,8 @@ static rd_err read_map(struct reader *r, const struct rd_yaml_node *node,
 rd_err rd_yaml_read(struct rd_yaml *doc, const struct rd_yaml_node *node,
                     const struct rd_yaml_schema *schema, void *target, struct rd_why *why)
 {
-    static const struct rd_yaml_node empty = {.kind = RD_YAML_MAP, .line = 1, .key_line = 1,
-                                              .text = ""};
+    static const struct rd_yaml_node empty = {
+        .kind = RD_YAML_MAP, .line = 1, .key_line = 1, .text = ""};
     struct reader r = {.doc = doc, .why = why};
     return read_map(&r, node == NULL ? &empty : node, schema, target);
 }

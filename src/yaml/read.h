@@ -75,8 +75,8 @@ struct rd_yaml_schema {
     const void *defaults; /* MAPS: what a struct is before its fields are read; NULL: zeros */
 };
 
-/* Reads `node` (NULL: an empty map) into `target`. CONFIG with the first thing that is wrong, in the
- * order of the file, what is missing last; then `target` is partly written. NO_MEMORY. */
+/* Reads `node` (NULL: an empty map) into `target`. CONFIG with the first thing that is wrong, in
+ * the order of the file, what is missing last; then `target` is partly written. NO_MEMORY. */
 rd_err rd_yaml_read(struct rd_yaml *doc, const struct rd_yaml_node *node,
                     const struct rd_yaml_schema *schema, void *target, struct rd_why *why) RD_MUST;
 

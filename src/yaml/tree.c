@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Events into nodes. The builder is a stack of open lists and maps, of fixed depth, and no recursion:
- * a file of a million '[' meets RD_YAML_DEPTH_MAX and nothing else. Each scalar inside a map is by
- * turns a key and a value; the key waits in the stack's frame until its value's node exists.
+ * Events into nodes. The builder is a stack of open lists and maps, of fixed depth, and no
+ * recursion: a file of a million '[' meets RD_YAML_DEPTH_MAX and nothing else. Each scalar inside a
+ * map is by turns a key and a value; the key waits in the stack's frame until its value's node
+ * exists.
  *
  * The bytes are looked at once before libyaml sees them: UTF-8, no control characters, size. So its
  * reader has nothing left to guess (it would take UTF-16 as well), and these errors have lines. */
@@ -75,8 +76,8 @@ static rd_err check_bytes(const struct builder *b, const char *text, size_t len)
     return RD_OK;
 }
 
-/* Whether line number `line` starts with white space that has a tab in it: the one YAML mistake that
- * nobody can see, so it gets words of its own. */
+/* Whether line number `line` starts with white space that has a tab in it: the one YAML mistake
+ * that nobody can see, so it gets words of its own. */
 static bool indented_by_tab(const char *text, size_t len, unsigned line)
 {
     size_t i = 0;
@@ -205,8 +206,9 @@ static rd_err on_scalar(struct builder *b, const yaml_event_t *event)
         return refuse_line(b, line, "expected text, got the control character 0x00");
     }
     if (len > RD_YAML_TEXT_LEN_MAX) {
-        return rd_why_set(b->why, RD_ERR_CONFIG, "%s:%u: expected a text of at most %d bytes, got %zu",
-                          b->doc->file, line, RD_YAML_TEXT_LEN_MAX, len);
+        return rd_why_set(b->why, RD_ERR_CONFIG,
+                          "%s:%u: expected a text of at most %d bytes, got %zu", b->doc->file, line,
+                          RD_YAML_TEXT_LEN_MAX, len);
     }
     const char *text = rd_arena_strndup(&b->doc->arena, raw, len);
     if (text == NULL) {
@@ -311,18 +313,19 @@ rd_err rd_yaml_parse(const char *text, size_t len, const char *file, struct rd_y
                      struct rd_why *why)
 {
     struct rd_yaml *doc = rd_mem_alloc(sizeof *doc);
-    struct builder *b = rd_mem_alloc(sizeof *b); /* too large for a thread's stack to be sure of */
-    rd_err err = rd_why_set(why, RD_ERR_NO_MEMORY, "no memory to parse %s", file);
-    if (doc != NULL && b != NULL) {
-        rd_arena_init(&doc->arena, ARENA_MAX);
-        size_t cut = strlen(file) > FILE_SHOWN_MAX ? strlen(file) - FILE_SHOWN_MAX : 0;
-        doc->file = rd_arena_printf(&doc->arena, "%s%s", cut == 0 ? "" : "...", file + cut);
-        if (doc->file != NULL) {
-            *b = (struct builder){.doc = doc, .why = why};
-            err = build(b, len == 0 ? "" : text, len);
-        }
+    /* Too large to put on any thread's stack without asking. */
+    RD_AUTO_FREE struct builder *b = rd_mem_alloc(sizeof *b);
+    if (doc == NULL || b == NULL) {
+        rd_mem_free(doc);
+        return rd_why_set(why, RD_ERR_NO_MEMORY, "no memory to parse %s", file);
     }
-    rd_mem_free(b);
+    rd_arena_init(&doc->arena, ARENA_MAX);
+    size_t cut = strlen(file) > FILE_SHOWN_MAX ? strlen(file) - FILE_SHOWN_MAX : 0;
+    doc->file = rd_arena_printf(&doc->arena, "%s%s", cut == 0 ? "" : "...", file + cut);
+    *b = (struct builder){.doc = doc, .why = why};
+    rd_err err = doc->file == NULL
+                     ? rd_why_set(why, RD_ERR_NO_MEMORY, "no memory to parse %s", file)
+                     : build(b, len == 0 ? "" : text, len);
     if (err != RD_OK) {
         rd_yaml_free(doc);
         return err;

@@ -6,9 +6,10 @@
  *
  * The dialect is the plain part of YAML that configuration needs: maps, lists, scalars, comments.
  * Anchors, aliases and merge keys are refused (they are how ten lines become a billion nodes), and
- * so are tags (they would choose types that the schema chooses), duplicate keys (which one counts?),
- * keys that are no text, a second document, control characters and anything that is not UTF-8. A
- * scalar has no type of its own here: `on`, `1` and `"1"` are text until a schema asks for more.
+ * so are tags (they would choose types that the schema chooses), duplicate keys (which one
+ * counts?), keys that are no text, a second document, control characters and anything that is not
+ * UTF-8. A scalar has no type of its own here: `on`, `1` and `"1"` are text until a schema asks for
+ * more.
  *
  * Why events and not libyaml's own document API: that one resolves aliases, accepts duplicate keys,
  * and bounds neither depth nor nodes. */
@@ -64,9 +65,9 @@ const struct rd_yaml_node *rd_yaml_item(const struct rd_yaml_node *list, size_t 
 /* Zeroed memory that lives as long as the document; NULL when there is none. */
 void *rd_yaml_alloc(struct rd_yaml *doc, size_t size) RD_MUST;
 
-/* Both fill `why` and return CONFIG (NO_MEMORY when there is none for the words). `node` NULL stands for the whole file.
- *     FILE:LINE: PATH: <text>
- *     FILE:LINE: PATH: expected <text>, got <what the node is> */
+/* Both fill `why` and return CONFIG (NO_MEMORY when there is none for the words). `node` NULL
+ * stands for the whole file. FILE:LINE: PATH: <text> FILE:LINE: PATH: expected <text>, got <what
+ * the node is> */
 rd_err rd_yaml_refuse(const struct rd_yaml *doc, const struct rd_yaml_node *node,
                       struct rd_why *why, const char *fmt, ...) RD_PRINTF(4, 5);
 rd_err rd_yaml_expected(const struct rd_yaml *doc, const struct rd_yaml_node *node,

@@ -134,11 +134,12 @@ static void backends_start_with_the_default(void **state)
     static const struct {
         size_t model;
         const char *names[2];
-    } rows[] = {{2, {"nunchaku", "torch"}}, {4, {"torch", "nunchaku"}}, {6, {"tensorrt", "torch"}},
+    } rows[] = {{2, {"nunchaku", "torch"}},
+                {4, {"torch", "nunchaku"}},
+                {6, {"tensorrt", "torch"}},
                 {8, {"builtin", NULL}}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        const json_t *backends =
-            json_object_get(json_array_get(list, rows[i].model), "backends");
+        const json_t *backends = json_object_get(json_array_get(list, rows[i].model), "backends");
         assert_int_equal(json_array_size(backends), rows[i].names[1] == NULL ? 1 : 2);
         for (size_t b = 0; b < json_array_size(backends); b++) {
             const json_t *backend = json_array_get(backends, b);
@@ -172,8 +173,8 @@ static void formats_and_presets(void **state)
             assert_int_equal(flag_of(format, "default"), known == rd_format_default(modality));
         }
     }
-    const json_t *photo = json_object_get(
-        json_object_get(json_array_get(list, 1), "presets"), "photorealism");
+    const json_t *photo =
+        json_object_get(json_object_get(json_array_get(list, 1), "presets"), "photorealism");
     assert_int_equal(json_object_size(photo), 5);
     assert_string_equal(text_of(photo, "sampler"), "res_2m");
     assert_string_equal(text_of(photo, "scheduler"), "bong_tangent");
@@ -262,12 +263,9 @@ static void a_full_buffer_is_told(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(models_show_everything),
-        cmocka_unit_test(backends_start_with_the_default),
-        cmocka_unit_test(formats_and_presets),
-        cmocka_unit_test(aliases_and_loras),
-        cmocka_unit_test(texts_are_escaped),
-        cmocka_unit_test(empty_bodies),
+        cmocka_unit_test(models_show_everything), cmocka_unit_test(backends_start_with_the_default),
+        cmocka_unit_test(formats_and_presets),    cmocka_unit_test(aliases_and_loras),
+        cmocka_unit_test(texts_are_escaped),      cmocka_unit_test(empty_bodies),
         cmocka_unit_test(a_full_buffer_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * docs/catalogue.md says what the schema says, and its example loads. The bytes compiled in are those
- * of api/catalogue.yaml. */
+ * docs/catalogue.md says what the schema says, and its example loads. The bytes compiled in are
+ * those of api/catalogue.yaml. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>

@@ -41,45 +41,126 @@ static const struct {
     bool wide; /* has the two -wide formats, as far as it makes images */
     struct rd_preset presets[4];
 } contract[] = {
-    {"flux", "dev2", IMAGE, T2I | I2I, NUNCHAKU | TORCH, RD_BACKEND_NUNCHAKU, RD_MODEL_ACTIVE,
-     "black-forest-labs", "FLUX.2-dev", true,
+    {"flux",
+     "dev2",
+     IMAGE,
+     T2I | I2I,
+     NUNCHAKU | TORCH,
+     RD_BACKEND_NUNCHAKU,
+     RD_MODEL_ACTIVE,
+     "black-forest-labs",
+     "FLUX.2-dev",
+     true,
      {{"fast", "euler", "simple", 20, 1.0, 2.5},
       {"standard", "euler", "beta", 25, 1.0, 3.5},
       {"quality", "res_3s", "exponential", 35, 1.0, 3.5}}},
-    {"flux", "dev", IMAGE, T2I | I2I, NUNCHAKU | TORCH, RD_BACKEND_NUNCHAKU, RD_MODEL_ACTIVE,
-     "black-forest-labs", "FLUX.1-dev", true,
+    {"flux",
+     "dev",
+     IMAGE,
+     T2I | I2I,
+     NUNCHAKU | TORCH,
+     RD_BACKEND_NUNCHAKU,
+     RD_MODEL_ACTIVE,
+     "black-forest-labs",
+     "FLUX.1-dev",
+     true,
      {{"standard", "euler", "beta", 25, 1.0, 3.5},
       {"photorealism", "res_2m", "bong_tangent", 25, 1.0, 2.8}}},
-    {"flux", "schnell", IMAGE, T2I | I2I, NUNCHAKU | TORCH, RD_BACKEND_NUNCHAKU, RD_MODEL_ACTIVE,
-     "black-forest-labs", "FLUX.1-schnell", true, {{"standard", "euler", "beta", 4, 1.0, 3.5}}},
-    {"zimage", "turbo", IMAGE, T2I, NUNCHAKU, RD_BACKEND_NUNCHAKU, RD_MODEL_ACTIVE, "Comfy-Org",
-     "z_image_turbo", false,
+    {"flux",
+     "schnell",
+     IMAGE,
+     T2I | I2I,
+     NUNCHAKU | TORCH,
+     RD_BACKEND_NUNCHAKU,
+     RD_MODEL_ACTIVE,
+     "black-forest-labs",
+     "FLUX.1-schnell",
+     true,
+     {{"standard", "euler", "beta", 4, 1.0, 3.5}}},
+    {"zimage",
+     "turbo",
+     IMAGE,
+     T2I,
+     NUNCHAKU,
+     RD_BACKEND_NUNCHAKU,
+     RD_MODEL_ACTIVE,
+     "Comfy-Org",
+     "z_image_turbo",
+     false,
      {{"fast", "euler", "simple", 5, 1.0, -1},
       {"standard", "euler", "beta", 8, 1.0, -1},
       {"quality", "res_2m", "bong_tangent", 10, 1.0, -1}}},
-    {"wan", "default", VIDEO, I2V | T2V, TORCH | NUNCHAKU, RD_BACKEND_TORCH, RD_MODEL_COMING_SOON,
-     "Wan-AI", "Wan2.1-I2V-14B-480P", true,
+    {"wan",
+     "default",
+     VIDEO,
+     I2V | T2V,
+     TORCH | NUNCHAKU,
+     RD_BACKEND_TORCH,
+     RD_MODEL_COMING_SOON,
+     "Wan-AI",
+     "Wan2.1-I2V-14B-480P",
+     true,
      {{"fast", "euler", "simple", 8, 1.0, -1},
       {"standard", "uni_pc", "beta", 28, 7.0, -1},
       {"quality", "res_2m", "bong_tangent", 20, 7.0, -1}}},
-    {"qwen", "edit", IMAGE, T2I | I2I | EDIT, NUNCHAKU, RD_BACKEND_NUNCHAKU, RD_MODEL_COMING_SOON,
-     "Comfy-Org", "Qwen-Image-Edit_ComfyUI", false,
+    {"qwen",
+     "edit",
+     IMAGE,
+     T2I | I2I | EDIT,
+     NUNCHAKU,
+     RD_BACKEND_NUNCHAKU,
+     RD_MODEL_COMING_SOON,
+     "Comfy-Org",
+     "Qwen-Image-Edit_ComfyUI",
+     false,
      {{"fast", "euler", NULL, 4, 1.0, -1},
       {"standard", "euler", NULL, 8, 1.0, -1},
       {"quality", "euler", NULL, 20, 1.0, -1}}},
-    {"sdxl", "base", IMAGE, T2I | I2I | EDIT, TENSORRT | TORCH, RD_BACKEND_TENSORRT,
-     RD_MODEL_COMING_SOON, NULL, NULL, true, {{0}}},
-    {"sdxl", "lcm", IMAGE, T2I | I2I, TENSORRT, RD_BACKEND_TENSORRT, RD_MODEL_COMING_SOON, NULL,
-     NULL, true, {{0}}},
-    {"builtin", "plasma", IMAGE | VIDEO, T2I | I2I | EDIT | T2V | I2V, BUILTIN, RD_BACKEND_BUILTIN,
-     RD_MODEL_ACTIVE, NULL, NULL, true, {{0}}},
+    {"sdxl",
+     "base",
+     IMAGE,
+     T2I | I2I | EDIT,
+     TENSORRT | TORCH,
+     RD_BACKEND_TENSORRT,
+     RD_MODEL_COMING_SOON,
+     NULL,
+     NULL,
+     true,
+     {{0}}},
+    {"sdxl",
+     "lcm",
+     IMAGE,
+     T2I | I2I,
+     TENSORRT,
+     RD_BACKEND_TENSORRT,
+     RD_MODEL_COMING_SOON,
+     NULL,
+     NULL,
+     true,
+     {{0}}},
+    {"builtin",
+     "plasma",
+     IMAGE | VIDEO,
+     T2I | I2I | EDIT | T2V | I2V,
+     BUILTIN,
+     RD_BACKEND_BUILTIN,
+     RD_MODEL_ACTIVE,
+     NULL,
+     NULL,
+     true,
+     {{0}}},
 };
 enum { CONTRACT_COUNT = sizeof contract / sizeof contract[0] };
 
 static const char *const contract_loras[][2] = {
-    {"anti_blur", "flux"},          {"amateur_snapshot", "flux"},   {"hands_v2", "flux"},
-    {"qwen_lightning_4step", "qwen"}, {"qwen_lightning_8step", "qwen"},
-    {"wan_lightx2v_high", "wan"},   {"wan_lightx2v_low", "wan"},    {"sdxl_sameface_fix", "sdxl"},
+    {"anti_blur", "flux"},
+    {"amateur_snapshot", "flux"},
+    {"hands_v2", "flux"},
+    {"qwen_lightning_4step", "qwen"},
+    {"qwen_lightning_8step", "qwen"},
+    {"wan_lightx2v_high", "wan"},
+    {"wan_lightx2v_low", "wan"},
+    {"sdxl_sameface_fix", "sdxl"},
     {"sdxl_dmd2_4step", "sdxl"},
 };
 
@@ -188,9 +269,12 @@ static void finds_by_name_and_by_hub_id(void **state)
     assert_ptr_equal(rd_catalogue_find(catalogue, "BLACK-FOREST-LABS", "flux.1-SCHNELL"),
                      &models[2]);
     static const char *const missing[][2] = {
-        {"flux", "dev3"}, {"flux", "de"},  {"fluxx", "dev"}, {"Flux", "dev"}, {"flux", "DEV"},
-        {"", ""},         {"flux", ""},    {"", "dev"},      {"dev", "flux"},
-        {"black-forest-labs", "FLUX.1"},   {"flux/dev", ""}, {"flux", "FLUX.1-dev"},
+        {"flux", "dev3"}, {"flux", "de"},
+        {"fluxx", "dev"}, {"Flux", "dev"},
+        {"flux", "DEV"},  {"", ""},
+        {"flux", ""},     {"", "dev"},
+        {"dev", "flux"},  {"black-forest-labs", "FLUX.1"},
+        {"flux/dev", ""}, {"flux", "FLUX.1-dev"},
     };
     for (size_t i = 0; i < sizeof missing / sizeof missing[0]; i++) {
         assert_null(rd_catalogue_find(catalogue, missing[i][0], missing[i][1]));
@@ -212,101 +296,99 @@ static void refused(const char *yaml, const char *message)
 
 /* A good model as flow text, to which a row adds or which it replaces. */
 #define MODEL(id) "id: " id ", modality: [image], tasks: [t2i], backends: [torch], status: active"
-#define VIDEO_MODEL(id) \
+#define VIDEO_MODEL(id)                                                                            \
     "id: " id ", modality: [video], tasks: [t2v], backends: [torch], status: active"
 #define NAME "a name of 1 to 64 of a-z 0-9 - _ . that starts with a letter or digit"
 #define ID "a model as family/model, such as flux/dev, in lower case"
 #define HUB "a model-hub id as org/repo, such as black-forest-labs/FLUX.1-dev"
 
+static const struct {
+    const char *model, *message;
+} model_rows[] = {
+    {"modality: [image], tasks: [t2i], backends: [torch], status: active",
+     ": \"id\" is missing; expected " ID},
+    {"id: a/b, tasks: [t2i], backends: [torch], status: active",
+     ": \"modality\" is missing; expected a list of 1 to 2 of image, video"},
+    {"id: a/b, modality: [image], backends: [torch], status: active",
+     ": \"tasks\" is missing; expected a list of 1 to 5 of t2i, i2i, edit, t2v, i2v"},
+    {"id: a/b, modality: [image], tasks: [t2i], status: active",
+     ": \"backends\" is missing; expected a list of 1 to 4 of nunchaku, torch, tensorrt, "
+     "builtin"},
+    {"id: a/b, modality: [image], tasks: [t2i], backends: [torch]",
+     ": \"status\" is missing; expected one of active, preview, coming_soon, deprecated"},
+    {MODEL("flux"), ".id: expected " ID ", got \"flux\""},
+    {MODEL("[x]"), ".id: expected " ID ", got a list"},
+    {MODEL("x/one"), ".id: expected an id that models[0] does not have, got \"x/one\""},
+    {"id: a/b, modality: [audio], tasks: [t2i], backends: [torch], status: active",
+     ".modality[0]: expected one of image, video, got \"audio\""},
+    {"id: a/b, modality: [], tasks: [t2i], backends: [torch], status: active",
+     ".modality: expected a list of 1 to 2 of image, video, got 0"},
+    {"id: a/b, modality: image, tasks: [t2i], backends: [torch], status: active",
+     ".modality: expected a list of 1 to 2 of image, video, got \"image\""},
+    {"id: a/b, modality: [image], tasks: [t2x], backends: [torch], status: active",
+     ".tasks[0]: expected one of t2i, i2i, edit, t2v, i2v, got \"t2x\""},
+    {"id: a/b, modality: [image], tasks: [t2i, t2v], backends: [torch], status: active",
+     ".tasks: expected tasks of the model's modality, got t2v, which makes video"},
+    {"id: a/b, modality: [image, video], tasks: [t2i], backends: [torch], status: active",
+     ".modality: expected a task for each modality, got none for video"},
+    {"id: a/b, modality: [image, video], tasks: [i2v], backends: [torch], status: active",
+     ".modality: expected a task for each modality, got none for image"},
+    {"id: a/b, modality: [image], tasks: [t2i], backends: [cuda], status: active",
+     ".backends[0]: expected one of nunchaku, torch, tensorrt, builtin, got \"cuda\""},
+    {"id: a/b, modality: [image], tasks: [t2i], backends: [torch, torch], status: active",
+     ".backends[1]: torch stands twice in the list"},
+    {"id: a/b, modality: [image], tasks: [t2i], backends: [torch], status: on",
+     ".status: expected one of active, preview, coming_soon, deprecated, got \"on\""},
+    {MODEL("a/b") ", alias: FLUX", ".alias: expected " HUB ", got \"FLUX\""},
+    {MODEL("a/b") ", alias: a/b/c", ".alias: expected " HUB ", got \"a/b/c\""},
+    {MODEL("a/b") ", alias: org/REPO",
+     ".alias: expected an alias that models[0] does not have, got \"org/REPO\""},
+    {MODEL("a/b") ", alias: X/One",
+     ".alias: expected an alias that is not the id of a model, got \"X/One\""},
+    {MODEL("a/b") ", description: ''", ".description: expected text of 1 to 1000 bytes, got \"\""},
+    {MODEL("a/b") ", descriptoin: x", ".descriptoin: unknown key; did you mean \"description\"?"},
+    {MODEL("a/b") ", exclude_formats: [2048]",
+     ".exclude_formats[0]: expected the name of a format, such as portrait-wide, got \"2048\""},
+    {MODEL("a/b") ", exclude_formats: [480p]",
+     ".exclude_formats[0]: expected a format of the model's modality, got \"480p\""},
+    {MODEL("a/b") ", exclude_formats: [portrait, '1024']",
+     ".exclude_formats[1]: expected a format that is not the default, got \"1024\""},
+    {MODEL("a/b") ", presets: {fast: {}}", ".presets: expected a list of 0 to 16 maps, got a map"},
+    {MODEL("a/b") ", presets: [{steps: 4}]", ".presets[0]: \"name\" is missing; expected " NAME},
+    {MODEL("a/b") ", presets: [{name: f}, {name: g}, {name: f}]",
+     ".presets[2].name: expected a name that presets[0] does not have, got \"f\""},
+    {MODEL("a/b") ", presets: [{name: f, sampler: 'e u'}]",
+     ".presets[0].sampler: expected " NAME ", got \"e u\""},
+    {MODEL("a/b") ", presets: [{name: f, scheduler: []}]",
+     ".presets[0].scheduler: expected " NAME ", got a list"},
+    {MODEL("a/b") ", presets: [{name: f, steps: 0}]",
+     ".presets[0].steps: expected a whole number from 1 to 150, got \"0\""},
+    {MODEL("a/b") ", presets: [{name: f, steps: 151}]",
+     ".presets[0].steps: expected a whole number from 1 to 150, got \"151\""},
+    {VIDEO_MODEL("a/b") ", presets: [{name: f, steps: 51}]",
+     ".presets[0].steps: expected at most 50 steps for video, got \"51\""},
+    {VIDEO_MODEL("a/b") ", presets: [{name: f, guidance: 1}]",
+     ".presets[0].guidance: expected no guidance for video, got \"1\""},
+    {MODEL("a/b") ", presets: [{name: f, cfg: 20.1}]",
+     ".presets[0].cfg: expected a number from 0 to 20, got \"20.1\""},
+    {MODEL("a/b") ", presets: [{name: f, cfg: -1}]",
+     ".presets[0].cfg: expected a number from 0 to 20, got \"-1\""},
+    {MODEL("a/b") ", presets: [{name: f, guidance: 30.5}]",
+     ".presets[0].guidance: expected a number from 0 to 30, got \"30.5\""},
+    {MODEL("a/b") ", presets: [{name: f, guidance: x}]",
+     ".presets[0].guidance: expected a number from 0 to 30, got \"x\""},
+};
+
 static void each_row_of_models_refuses(void **state)
 {
     (void)state;
-    static const struct {
-        const char *model, *message;
-    } rows[] = {
-        {"modality: [image], tasks: [t2i], backends: [torch], status: active",
-         ": \"id\" is missing; expected " ID},
-        {"id: a/b, tasks: [t2i], backends: [torch], status: active",
-         ": \"modality\" is missing; expected a list of 1 to 2 of image, video"},
-        {"id: a/b, modality: [image], backends: [torch], status: active",
-         ": \"tasks\" is missing; expected a list of 1 to 5 of t2i, i2i, edit, t2v, i2v"},
-        {"id: a/b, modality: [image], tasks: [t2i], status: active",
-         ": \"backends\" is missing; expected a list of 1 to 4 of nunchaku, torch, tensorrt, "
-         "builtin"},
-        {"id: a/b, modality: [image], tasks: [t2i], backends: [torch]",
-         ": \"status\" is missing; expected one of active, preview, coming_soon, deprecated"},
-        {MODEL("flux"), ".id: expected " ID ", got \"flux\""},
-        {MODEL("[x]"), ".id: expected " ID ", got a list"},
-        {MODEL("x/one"), ".id: expected an id that models[0] does not have, got \"x/one\""},
-        {"id: a/b, modality: [audio], tasks: [t2i], backends: [torch], status: active",
-         ".modality[0]: expected one of image, video, got \"audio\""},
-        {"id: a/b, modality: [], tasks: [t2i], backends: [torch], status: active",
-         ".modality: expected a list of 1 to 2 of image, video, got 0"},
-        {"id: a/b, modality: image, tasks: [t2i], backends: [torch], status: active",
-         ".modality: expected a list of 1 to 2 of image, video, got \"image\""},
-        {"id: a/b, modality: [image], tasks: [t2x], backends: [torch], status: active",
-         ".tasks[0]: expected one of t2i, i2i, edit, t2v, i2v, got \"t2x\""},
-        {"id: a/b, modality: [image], tasks: [t2i, t2v], backends: [torch], status: active",
-         ".tasks: expected tasks of the model's modality, got t2v, which makes video"},
-        {"id: a/b, modality: [image, video], tasks: [t2i], backends: [torch], status: active",
-         ".modality: expected a task for each modality, got none for video"},
-        {"id: a/b, modality: [image, video], tasks: [i2v], backends: [torch], status: active",
-         ".modality: expected a task for each modality, got none for image"},
-        {"id: a/b, modality: [image], tasks: [t2i], backends: [cuda], status: active",
-         ".backends[0]: expected one of nunchaku, torch, tensorrt, builtin, got \"cuda\""},
-        {"id: a/b, modality: [image], tasks: [t2i], backends: [torch, torch], status: active",
-         ".backends[1]: torch stands twice in the list"},
-        {"id: a/b, modality: [image], tasks: [t2i], backends: [torch], status: on",
-         ".status: expected one of active, preview, coming_soon, deprecated, got \"on\""},
-        {MODEL("a/b") ", alias: FLUX", ".alias: expected " HUB ", got \"FLUX\""},
-        {MODEL("a/b") ", alias: a/b/c", ".alias: expected " HUB ", got \"a/b/c\""},
-        {MODEL("a/b") ", alias: org/REPO",
-         ".alias: expected an alias that models[0] does not have, got \"org/REPO\""},
-        {MODEL("a/b") ", alias: X/One",
-         ".alias: expected an alias that is not the id of a model, got \"X/One\""},
-        {MODEL("a/b") ", description: ''",
-         ".description: expected text of 1 to 1000 bytes, got \"\""},
-        {MODEL("a/b") ", descriptoin: x", ".descriptoin: unknown key; did you mean \"description\"?"},
-        {MODEL("a/b") ", exclude_formats: [2048]",
-         ".exclude_formats[0]: expected the name of a format, such as portrait-wide, got \"2048\""},
-        {MODEL("a/b") ", exclude_formats: [480p]",
-         ".exclude_formats[0]: expected a format of the model's modality, got \"480p\""},
-        {MODEL("a/b") ", exclude_formats: [portrait, '1024']",
-         ".exclude_formats[1]: expected a format that is not the default, got \"1024\""},
-        {MODEL("a/b") ", presets: {fast: {}}",
-         ".presets: expected a list of 0 to 16 maps, got a map"},
-        {MODEL("a/b") ", presets: [{steps: 4}]",
-         ".presets[0]: \"name\" is missing; expected " NAME},
-        {MODEL("a/b") ", presets: [{name: f}, {name: g}, {name: f}]",
-         ".presets[2].name: expected a name that presets[0] does not have, got \"f\""},
-        {MODEL("a/b") ", presets: [{name: f, sampler: 'e u'}]",
-         ".presets[0].sampler: expected " NAME ", got \"e u\""},
-        {MODEL("a/b") ", presets: [{name: f, scheduler: []}]",
-         ".presets[0].scheduler: expected " NAME ", got a list"},
-        {MODEL("a/b") ", presets: [{name: f, steps: 0}]",
-         ".presets[0].steps: expected a whole number from 1 to 150, got \"0\""},
-        {MODEL("a/b") ", presets: [{name: f, steps: 151}]",
-         ".presets[0].steps: expected a whole number from 1 to 150, got \"151\""},
-        {VIDEO_MODEL("a/b") ", presets: [{name: f, steps: 51}]",
-         ".presets[0].steps: expected at most 50 steps for video, got \"51\""},
-        {VIDEO_MODEL("a/b") ", presets: [{name: f, guidance: 1}]",
-         ".presets[0].guidance: expected no guidance for video, got \"1\""},
-        {MODEL("a/b") ", presets: [{name: f, cfg: 20.1}]",
-         ".presets[0].cfg: expected a number from 0 to 20, got \"20.1\""},
-        {MODEL("a/b") ", presets: [{name: f, cfg: -1}]",
-         ".presets[0].cfg: expected a number from 0 to 20, got \"-1\""},
-        {MODEL("a/b") ", presets: [{name: f, guidance: 30.5}]",
-         ".presets[0].guidance: expected a number from 0 to 30, got \"30.5\""},
-        {MODEL("a/b") ", presets: [{name: f, guidance: x}]",
-         ".presets[0].guidance: expected a number from 0 to 30, got \"x\""},
-    };
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+    for (size_t i = 0; i < sizeof model_rows / sizeof model_rows[0]; i++) {
         RD_AUTO_BUF struct rd_buf yaml, message;
         rd_buf_init(&yaml, 4096);
         rd_buf_init(&message, 4096);
         rd_buf_printf(&yaml, "models:\n  - {" MODEL("x/one") ", alias: Org/Repo}\n  - {%s}\n",
-                      rows[i].model);
-        rd_buf_printf(&message, "c.yaml:3: models[1]%s", rows[i].message);
+                      model_rows[i].model);
+        rd_buf_printf(&message, "c.yaml:3: models[1]%s", model_rows[i].message);
         refused(yaml.data, message.data);
     }
 }
@@ -364,7 +446,8 @@ static void limits_hold(void **state)
     assert_int_equal(rd_catalogue_models(catalogue, &models), RD_CATALOGUE_MODELS_MAX);
     for (size_t i = 0; i < RD_CATALOGUE_MODELS_MAX; i++) {
         char org[16];
-        assert_ptr_equal(rd_catalogue_find(catalogue, models[i].family, models[i].name), &models[i]);
+        assert_ptr_equal(rd_catalogue_find(catalogue, models[i].family, models[i].name),
+                         &models[i]);
         assert_true(snprintf(org, sizeof org, "o%zu", i) > 0);
         assert_ptr_equal(rd_catalogue_find(catalogue, org, "r"), &models[i]);
     }
@@ -449,10 +532,11 @@ static void references_are_counted_across_threads(void **state)
     struct rd_catalogue *catalogue = shipped();
     pthread_t threads[READERS];
     for (size_t i = 0; i < READERS; i++) {
-        assert_int_equal(pthread_create(&threads[i], NULL, reader_main, rd_catalogue_ref(catalogue)),
-                         0);
+        assert_int_equal(
+            pthread_create(&threads[i], NULL, reader_main, rd_catalogue_ref(catalogue)), 0);
     }
-    rd_catalogue_unref(catalogue); /* whoever is last frees it; leaks and races are the sanitizers' */
+    rd_catalogue_unref(
+        catalogue); /* whoever is last frees it; leaks and races are the sanitizers' */
     for (size_t i = 0; i < READERS; i++) {
         void *bad = NULL;
         assert_int_equal(pthread_join(threads[i], &bad), 0);

@@ -24,16 +24,46 @@ static void check(const struct rd_yaml_form *form, const char *const *texts, boo
 static void urls(void **state)
 {
     (void)state;
-    static const char *const good[] = {
-        "http://a", "http://10.0.0.5:9000/generate", "https://box-2.example.org/a/b?c=d&e=%20",
-        "http://[::1]:80/x", "http://[fd00::1]", "http://a?x", "http://localhost:65535", "http://a_b/",
-        NULL};
-    static const char *const bad[] = {
-        "", "http://", "http:///x", "http://:80", "ftp://a", "HTTP://a", "//a", "a", "http://a:0",
-        "http://a:65536", "http://a:", "http://a:x", "http://a:08", "http://user@a/",
-        "http://user:pw@a/", "http://a b/", "http://a/\r\nX: y", "http://a/#f", "http://a/\"",
-        "http://[::1", "http://[::1]x", "http://[]", "http://[1]", "http://-a", "http://a..b",
-        "http://a.", "http://caf\xc3\xa9/", "http://a\\b", "http://%61/", "http:/a", NULL};
+    static const char *const good[] = {"http://a",
+                                       "http://10.0.0.5:9000/generate",
+                                       "https://box-2.example.org/a/b?c=d&e=%20",
+                                       "http://[::1]:80/x",
+                                       "http://[fd00::1]",
+                                       "http://a?x",
+                                       "http://localhost:65535",
+                                       "http://a_b/",
+                                       NULL};
+    static const char *const bad[] = {"",
+                                      "http://",
+                                      "http:///x",
+                                      "http://:80",
+                                      "ftp://a",
+                                      "HTTP://a",
+                                      "//a",
+                                      "a",
+                                      "http://a:0",
+                                      "http://a:65536",
+                                      "http://a:",
+                                      "http://a:x",
+                                      "http://a:08",
+                                      "http://user@a/",
+                                      "http://user:pw@a/",
+                                      "http://a b/",
+                                      "http://a/\r\nX: y",
+                                      "http://a/#f",
+                                      "http://a/\"",
+                                      "http://[::1",
+                                      "http://[::1]x",
+                                      "http://[]",
+                                      "http://[1]",
+                                      "http://-a",
+                                      "http://a..b",
+                                      "http://a.",
+                                      "http://caf\xc3\xa9/",
+                                      "http://a\\b",
+                                      "http://%61/",
+                                      "http:/a",
+                                      NULL};
     check(&rd_config_form_url, good, true);
     check(&rd_config_form_url, bad, false);
     char text[RD_LIMIT_URL + 2] = "http://a/";
@@ -46,10 +76,10 @@ static void urls(void **state)
 static void public_urls(void **state)
 {
     (void)state;
-    static const char *const good[] = {"http://a", "https://a:8443", "https://a/base", "http://[::1]:1",
-                                       NULL};
-    static const char *const bad[] = {"http://a/", "https://a/base/", "http://a?x", "http://a/x?y",
-                                      "ws://a", "a", "", NULL};
+    static const char *const good[] = {"http://a", "https://a:8443", "https://a/base",
+                                       "http://[::1]:1", NULL};
+    static const char *const bad[] = {
+        "http://a/", "https://a/base/", "http://a?x", "http://a/x?y", "ws://a", "a", "", NULL};
     check(&rd_config_form_public_url, good, true);
     check(&rd_config_form_public_url, bad, false);
 }
@@ -57,12 +87,27 @@ static void public_urls(void **state)
 static void origins(void **state)
 {
     (void)state;
-    static const char *const good[] = {"*", "https://app.example.org", "http://localhost:3000",
-                                       "http://[::1]:8080", "https://a:80", "http://a:443", NULL};
-    static const char *const bad[] = {"", "**", "null", "app.example.org", "https://*.example.org",
-                                      "https://a/", "https://a/x", "https://a?x", "HTTPS://a",
-                                      "https://App.example.org", "https://a:443", "http://a:80",
-                                      "file://x", NULL};
+    static const char *const good[] = {"*",
+                                       "https://app.example.org",
+                                       "http://localhost:3000",
+                                       "http://[::1]:8080",
+                                       "https://a:80",
+                                       "http://a:443",
+                                       NULL};
+    static const char *const bad[] = {"",
+                                      "**",
+                                      "null",
+                                      "app.example.org",
+                                      "https://*.example.org",
+                                      "https://a/",
+                                      "https://a/x",
+                                      "https://a?x",
+                                      "HTTPS://a",
+                                      "https://App.example.org",
+                                      "https://a:443",
+                                      "http://a:80",
+                                      "file://x",
+                                      NULL};
     check(&rd_config_form_origin, good, true);
     check(&rd_config_form_origin, bad, false);
 }
@@ -70,10 +115,11 @@ static void origins(void **state)
 static void hosts(void **state)
 {
     (void)state;
-    static const char *const good[] = {"a", "images.internal", "10.0.0.5", "::1", "fd00::1",
-                                       "::ffff:10.0.0.1", "my_host", NULL};
-    static const char *const bad[] = {"", "a:80", "http://a", "[::1]", "a/b", "*.a", "-a", "a-", ".a",
-                                      "a.", "a..b", "a b", ":", "fd00::g", NULL};
+    static const char *const good[] = {"a",       "images.internal", "10.0.0.5", "::1",
+                                       "fd00::1", "::ffff:10.0.0.1", "my_host",  NULL};
+    static const char *const bad[] = {"",     "a:80", "http://a", "[::1]",   "a/b",
+                                      "*.a",  "-a",   "a-",       ".a",      "a.",
+                                      "a..b", "a b",  ":",        "fd00::g", NULL};
     check(&rd_config_form_host, good, true);
     check(&rd_config_form_host, bad, false);
     char text[255];

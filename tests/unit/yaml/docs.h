@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * For tests that hold a page of documentation to a schema: each field must have a table row with its
- * path and the very words of its errors, and each row must be a field. */
+ * For tests that hold a page of documentation to a schema: each field must have a table row with
+ * its path and the very words of its errors, and each row must be a field. */
 #ifndef TESTS_UNIT_YAML_DOCS_H
 #define TESTS_UNIT_YAML_DOCS_H
 

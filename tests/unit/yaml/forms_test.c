@@ -20,8 +20,8 @@ static void names(void **state)
 {
     (void)state;
     static const char *const good[] = {"a", "0", "box1", "anti_blur", "a-b.c_d", "1a"};
-    static const char *const bad[] = {"", "A", "bOx", "-a", "_a", ".a", "..", "a b", "a/b", "a\n",
-                                      "caf\xc3\xa9", "a*"};
+    static const char *const bad[] = {"",   "A",   "bOx", "-a",  "_a",          ".a",
+                                      "..", "a b", "a/b", "a\n", "caf\xc3\xa9", "a*"};
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
         assert_true(matches(&rd_yaml_form_name, good[i]));
     }
@@ -39,8 +39,9 @@ static void models(void **state)
 {
     (void)state;
     static const char *const good[] = {"flux/dev", "a/b", "sd3.5/large-turbo"};
-    static const char *const bad[] = {"", "flux", "flux/", "/dev", "/", "a/b/c", "Flux/dev",
-                                      "flux/DEV", "flux/*", "../x", "a/..", "flux /dev"};
+    static const char *const bad[] = {"",       "flux",  "flux/",    "/dev",
+                                      "/",      "a/b/c", "Flux/dev", "flux/DEV",
+                                      "flux/*", "../x",  "a/..",     "flux /dev"};
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
         assert_true(matches(&rd_yaml_form_model, good[i]));
     }

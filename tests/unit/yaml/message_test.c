@@ -82,8 +82,8 @@ static void places(void **state)
     check("a:\n  many", innermost, "m.yaml:2: a: expected X, got \"many\"", "m.yaml:1: a: no 7");
     check("a:", innermost, "m.yaml:1: a: expected X, got nothing", "m.yaml:1: a: no 7");
     check("a: ''", innermost, "m.yaml:1: a: expected X, got \"\"", "m.yaml:1: a: no 7");
-    check("a: {b: [1, [2, {c-d: 3}]]}", innermost,
-          "m.yaml:1: a.b[1][1].c-d: expected X, got \"3\"", "m.yaml:1: a.b[1][1].c-d: no 7");
+    check("a: {b: [1, [2, {c-d: 3}]]}", innermost, "m.yaml:1: a.b[1][1].c-d: expected X, got \"3\"",
+          "m.yaml:1: a.b[1][1].c-d: no 7");
     check("'x y': {'\x22': 1}", innermost, "m.yaml:1: \"x y\".\"\\\"\": expected X, got \"1\"",
           "m.yaml:1: \"x y\".\"\\\"\": no 7");
 }
@@ -103,8 +103,7 @@ static void long_paths_show_their_end(void **state)
         rd_buf_str(&text, "}");
     }
     assert_int_equal(rd_yaml_parse(text.data, text.len, "m.yaml", &doc, NULL), RD_OK);
-    assert_int_equal(rd_yaml_expected(doc, innermost(rd_yaml_root(doc)), &why, "X"),
-                     RD_ERR_CONFIG);
+    assert_int_equal(rd_yaml_expected(doc, innermost(rd_yaml_root(doc)), &why, "X"), RD_ERR_CONFIG);
     assert_memory_equal(why.text, "m.yaml:1: ...", 13);
     const char *end = "a_key_of_forty_bytes_that_is_rather_long: expected X, got \"x\"";
     assert_string_equal(why.text + strlen(why.text) - strlen(end), end);

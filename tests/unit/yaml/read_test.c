@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The reader on a schema that has a field of each type: good values arrive where the table says, and
- * everything else is refused with exactly these words. */
+ * The reader on a schema that has a field of each type: good values arrive where the table says,
+ * and everything else is refused with exactly these words. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -132,96 +132,96 @@ static void what_is_absent_stays(void **state)
     rd_yaml_free(doc);
 }
 
+static const struct {
+    const char *yaml, *message;
+} refusal_rows[] = {
+    {"text: a", "r.yaml:1: text: expected text of 2 to 4 bytes, got \"a\""},
+    {"text: abcde", "r.yaml:1: text: expected text of 2 to 4 bytes, got \"abcde\""},
+    {"text:", "r.yaml:1: text: expected text of 2 to 4 bytes, got nothing"},
+    {"text: [ab]", "r.yaml:1: text: expected text of 2 to 4 bytes, got a list"},
+    {"text: {a: b}", "r.yaml:1: text: expected text of 2 to 4 bytes, got a map"},
+    {"form: Flux/dev", "r.yaml:1: form: expected a model as family/model, such as flux/dev, in "
+                       "lower case, got \"Flux/dev\""},
+    {"flag: yes", "r.yaml:1: flag: expected true or false, got \"yes\""},
+    {"flag: 1", "r.yaml:1: flag: expected true or false, got \"1\""},
+    {"flag: 'true'", "r.yaml:1: flag: expected true or false without quotes, got \"true\""},
+    {"flag: [true]", "r.yaml:1: flag: expected true or false, got a list"},
+    {"count: 1", "r.yaml:1: count: expected a whole number from 2 to 4, got \"1\""},
+    {"count: 5", "r.yaml:1: count: expected a whole number from 2 to 4, got \"5\""},
+    {"count: -3", "r.yaml:1: count: expected a whole number from 2 to 4, got \"-3\""},
+    {"count: 3.0", "r.yaml:1: count: expected a whole number from 2 to 4, got \"3.0\""},
+    {"count: 0x3", "r.yaml:1: count: expected a whole number from 2 to 4, got \"0x3\""},
+    {"count: 4294967299",
+     "r.yaml:1: count: expected a whole number from 2 to 4, got \"4294967299\""},
+    {"count: 18446744073709551619",
+     "r.yaml:1: count: expected a whole number from 2 to 4, got \"18446744073709551619\""},
+    {"count: \"3\"",
+     "r.yaml:1: count: expected a whole number from 2 to 4 without quotes, got \"3\""},
+    {"count:\n  - 3", "r.yaml:2: count: expected a whole number from 2 to 4, got a list"},
+    {"count:", "r.yaml:1: count: expected a whole number from 2 to 4, got nothing"},
+    {"color: pink", "r.yaml:1: color: expected one of red, green, blue, got \"pink\""},
+    {"color: RED", "r.yaml:1: color: expected one of red, green, blue, got \"RED\""},
+    {"color: {red: 1}", "r.yaml:1: color: expected one of red, green, blue, got a map"},
+    {"ratio: 2.1", "r.yaml:1: ratio: expected a number from -0.5 to 2, got \"2.1\""},
+    {"ratio: -0.6", "r.yaml:1: ratio: expected a number from -0.5 to 2, got \"-0.6\""},
+    {"ratio: nan", "r.yaml:1: ratio: expected a number from -0.5 to 2, got \"nan\""},
+    {"ratio: '1'", "r.yaml:1: ratio: expected a number from -0.5 to 2 without quotes, got \"1\""},
+    {"size: 1023B", "r.yaml:1: size: expected a size (such as 64KiB) from 1KiB to 1MiB, got "
+                    "\"1023B\""},
+    {"size: 2MiB", "r.yaml:1: size: expected a size (such as 64KiB) from 1KiB to 1MiB, got "
+                   "\"2MiB\""},
+    {"size: 4096", "r.yaml:1: size: expected a size (such as 64KiB) from 1KiB to 1MiB, got "
+                   "\"4096\""},
+    {"time: 99ms", "r.yaml:1: time: expected a duration (such as 30s) from 100ms to 1m, got "
+                   "\"99ms\""},
+    {"time: 2m", "r.yaml:1: time: expected a duration (such as 30s) from 100ms to 1m, got "
+                 "\"2m\""},
+    {"colors: red", "r.yaml:1: colors: expected a list of 1 to 2 of red, green, blue, got "
+                    "\"red\""},
+    {"colors: []", "r.yaml:1: colors: expected a list of 1 to 2 of red, green, blue, got 0"},
+    {"colors: [red, green, blue]",
+     "r.yaml:1: colors: expected a list of 1 to 2 of red, green, blue, got 3"},
+    {"colors: [red,\n  pink]",
+     "r.yaml:2: colors[1]: expected one of red, green, blue, got \"pink\""},
+    {"colors: [red, red]", "r.yaml:1: colors[1]: red stands twice in the list"},
+    {"colors: [[red]]", "r.yaml:1: colors[0]: expected one of red, green, blue, got a list"},
+    {"names: [a,\n B]", "r.yaml:2: names[1]: expected a name of 1 to 64 of a-z 0-9 - _ . that "
+                        "starts with a letter or digit, got \"B\""},
+    {"names: [a, a]", "r.yaml:1: names[1]: \"a\" stands twice in the list"},
+    {"names: []", "r.yaml:1: names: expected a list of 1 to 2 entries, each a name of 1 to 64 of "
+                  "a-z 0-9 - _ . that starts with a letter or digit, got 0"},
+    {"inner: 3", "r.yaml:1: inner: expected a map, got \"3\""},
+    {"inner:", "r.yaml:1: inner: expected a map, got nothing"},
+    {"inner: {value: 10}",
+     "r.yaml:1: inner.value: expected a whole number from 0 to 9, got \"10\""},
+    {"inner:\n  valeu: 1", "r.yaml:2: inner.valeu: unknown key; did you mean \"value\"?"},
+    {"inner: {x: 1}", "r.yaml:1: inner.x: unknown key; expected one of value"},
+    {"items: {}", "r.yaml:1: items: expected a list of 0 to 2 maps, got a map"},
+    {"items: [{name: a}, {name: b}, {name: c}]",
+     "r.yaml:1: items: expected a list of 0 to 2 maps, got 3"},
+    {"items:\n  - {name: a}\n  - b", "r.yaml:3: items[1]: expected a map, got \"b\""},
+    {"items:\n  - {name: a}\n  - {slots: 2}",
+     "r.yaml:3: items[1]: \"name\" is missing; expected text of 1 to 8 bytes"},
+    {"items:\n  - {name: a}\n  - name: b\n    slots: many",
+     "r.yaml:4: items[1].slots: expected a whole number from 1 to 1024, got \"many\""},
+    {"colour: red", "r.yaml:1: colour: unknown key; did you mean \"color\"?"},
+    {"a\\b: red", "r.yaml:1: \"a\\\\b\": unknown key; expected one of text, form, flag, count, "
+                  "color, ratio, size, time, colors, names, inner, items"},
+    {"<<: {a: 1}", "r.yaml:1: \"<<\": unknown key; expected one of text, form, flag, count, "
+                   "color, ratio, size, time, colors, names, inner, items"},
+    {"[text]", "r.yaml:1: expected a map, got a list"},
+    {"hello", "r.yaml:1: expected a map, got \"hello\""},
+};
+
 static void refusals(void **state)
 {
     (void)state;
-    static const struct {
-        const char *yaml, *message;
-    } rows[] = {
-        {"text: a", "r.yaml:1: text: expected text of 2 to 4 bytes, got \"a\""},
-        {"text: abcde", "r.yaml:1: text: expected text of 2 to 4 bytes, got \"abcde\""},
-        {"text:", "r.yaml:1: text: expected text of 2 to 4 bytes, got nothing"},
-        {"text: [ab]", "r.yaml:1: text: expected text of 2 to 4 bytes, got a list"},
-        {"text: {a: b}", "r.yaml:1: text: expected text of 2 to 4 bytes, got a map"},
-        {"form: Flux/dev", "r.yaml:1: form: expected a model as family/model, such as flux/dev, in "
-                           "lower case, got \"Flux/dev\""},
-        {"flag: yes", "r.yaml:1: flag: expected true or false, got \"yes\""},
-        {"flag: 1", "r.yaml:1: flag: expected true or false, got \"1\""},
-        {"flag: 'true'",
-         "r.yaml:1: flag: expected true or false without quotes, got \"true\""},
-        {"flag: [true]", "r.yaml:1: flag: expected true or false, got a list"},
-        {"count: 1", "r.yaml:1: count: expected a whole number from 2 to 4, got \"1\""},
-        {"count: 5", "r.yaml:1: count: expected a whole number from 2 to 4, got \"5\""},
-        {"count: -3", "r.yaml:1: count: expected a whole number from 2 to 4, got \"-3\""},
-        {"count: 3.0", "r.yaml:1: count: expected a whole number from 2 to 4, got \"3.0\""},
-        {"count: 0x3", "r.yaml:1: count: expected a whole number from 2 to 4, got \"0x3\""},
-        {"count: 4294967299",
-         "r.yaml:1: count: expected a whole number from 2 to 4, got \"4294967299\""},
-        {"count: 18446744073709551619",
-         "r.yaml:1: count: expected a whole number from 2 to 4, got \"18446744073709551619\""},
-        {"count: \"3\"",
-         "r.yaml:1: count: expected a whole number from 2 to 4 without quotes, got \"3\""},
-        {"count:\n  - 3", "r.yaml:2: count: expected a whole number from 2 to 4, got a list"},
-        {"count:", "r.yaml:1: count: expected a whole number from 2 to 4, got nothing"},
-        {"color: pink", "r.yaml:1: color: expected one of red, green, blue, got \"pink\""},
-        {"color: RED", "r.yaml:1: color: expected one of red, green, blue, got \"RED\""},
-        {"color: {red: 1}", "r.yaml:1: color: expected one of red, green, blue, got a map"},
-        {"ratio: 2.1", "r.yaml:1: ratio: expected a number from -0.5 to 2, got \"2.1\""},
-        {"ratio: -0.6", "r.yaml:1: ratio: expected a number from -0.5 to 2, got \"-0.6\""},
-        {"ratio: nan", "r.yaml:1: ratio: expected a number from -0.5 to 2, got \"nan\""},
-        {"ratio: '1'", "r.yaml:1: ratio: expected a number from -0.5 to 2 without quotes, got \"1\""},
-        {"size: 1023B", "r.yaml:1: size: expected a size (such as 64KiB) from 1KiB to 1MiB, got "
-                        "\"1023B\""},
-        {"size: 2MiB", "r.yaml:1: size: expected a size (such as 64KiB) from 1KiB to 1MiB, got "
-                       "\"2MiB\""},
-        {"size: 4096", "r.yaml:1: size: expected a size (such as 64KiB) from 1KiB to 1MiB, got "
-                       "\"4096\""},
-        {"time: 99ms", "r.yaml:1: time: expected a duration (such as 30s) from 100ms to 1m, got "
-                       "\"99ms\""},
-        {"time: 2m", "r.yaml:1: time: expected a duration (such as 30s) from 100ms to 1m, got "
-                     "\"2m\""},
-        {"colors: red", "r.yaml:1: colors: expected a list of 1 to 2 of red, green, blue, got "
-                        "\"red\""},
-        {"colors: []", "r.yaml:1: colors: expected a list of 1 to 2 of red, green, blue, got 0"},
-        {"colors: [red, green, blue]",
-         "r.yaml:1: colors: expected a list of 1 to 2 of red, green, blue, got 3"},
-        {"colors: [red,\n  pink]",
-         "r.yaml:2: colors[1]: expected one of red, green, blue, got \"pink\""},
-        {"colors: [red, red]", "r.yaml:1: colors[1]: red stands twice in the list"},
-        {"colors: [[red]]", "r.yaml:1: colors[0]: expected one of red, green, blue, got a list"},
-        {"names: [a,\n B]", "r.yaml:2: names[1]: expected a name of 1 to 64 of a-z 0-9 - _ . that "
-                           "starts with a letter or digit, got \"B\""},
-        {"names: [a, a]", "r.yaml:1: names[1]: \"a\" stands twice in the list"},
-        {"names: []", "r.yaml:1: names: expected a list of 1 to 2 entries, each a name of 1 to 64 of "
-                      "a-z 0-9 - _ . that starts with a letter or digit, got 0"},
-        {"inner: 3", "r.yaml:1: inner: expected a map, got \"3\""},
-        {"inner:", "r.yaml:1: inner: expected a map, got nothing"},
-        {"inner: {value: 10}",
-         "r.yaml:1: inner.value: expected a whole number from 0 to 9, got \"10\""},
-        {"inner:\n  valeu: 1", "r.yaml:2: inner.valeu: unknown key; did you mean \"value\"?"},
-        {"inner: {x: 1}", "r.yaml:1: inner.x: unknown key; expected one of value"},
-        {"items: {}", "r.yaml:1: items: expected a list of 0 to 2 maps, got a map"},
-        {"items: [{name: a}, {name: b}, {name: c}]",
-         "r.yaml:1: items: expected a list of 0 to 2 maps, got 3"},
-        {"items:\n  - {name: a}\n  - b", "r.yaml:3: items[1]: expected a map, got \"b\""},
-        {"items:\n  - {name: a}\n  - {slots: 2}",
-         "r.yaml:3: items[1]: \"name\" is missing; expected text of 1 to 8 bytes"},
-        {"items:\n  - {name: a}\n  - name: b\n    slots: many",
-         "r.yaml:4: items[1].slots: expected a whole number from 1 to 1024, got \"many\""},
-        {"colour: red", "r.yaml:1: colour: unknown key; did you mean \"color\"?"},
-        {"a\\b: red", "r.yaml:1: \"a\\\\b\": unknown key; expected one of text, form, flag, count, "
-                      "color, ratio, size, time, colors, names, inner, items"},
-        {"<<: {a: 1}", "r.yaml:1: \"<<\": unknown key; expected one of text, form, flag, count, "
-                       "color, ratio, size, time, colors, names, inner, items"},
-        {"[text]", "r.yaml:1: expected a map, got a list"},
-        {"hello", "r.yaml:1: expected a map, got \"hello\""},
-    };
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+    for (size_t i = 0; i < sizeof refusal_rows / sizeof refusal_rows[0]; i++) {
         struct target t;
         struct rd_yaml *doc = NULL;
         struct rd_why why = {""};
-        assert_int_equal(read(rows[i].yaml, &t, &doc, &why), RD_ERR_CONFIG);
-        assert_string_equal(why.text, rows[i].message);
+        assert_int_equal(read(refusal_rows[i].yaml, &t, &doc, &why), RD_ERR_CONFIG);
+        assert_string_equal(why.text, refusal_rows[i].message);
         rd_yaml_free(doc);
     }
 }

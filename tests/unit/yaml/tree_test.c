@@ -99,8 +99,13 @@ static void look_ups_miss_quietly(void **state)
 static void empty_files_have_no_root(void **state)
 {
     (void)state;
-    static const char *const files[] = {"", "\n\n", "# only a comment", "---\n", "---\n...\n",
-                                        "\xef\xbb\xbf", "\xef\xbb\xbf# after a mark\r\n"};
+    static const char *const files[] = {"",
+                                        "\n\n",
+                                        "# only a comment",
+                                        "---\n",
+                                        "---\n...\n",
+                                        "\xef\xbb\xbf",
+                                        "\xef\xbb\xbf# after a mark\r\n"};
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
         struct rd_yaml *doc = parse(files[i]);
         assert_null(rd_yaml_root(doc));
@@ -115,7 +120,8 @@ static void empty_files_have_no_root(void **state)
 static void takes_crlf_and_a_byte_order_mark(void **state)
 {
     (void)state;
-    struct rd_yaml *doc = parse("\xef\xbb\xbf" "a: 1\r\nb:\r\n  - x\r\n");
+    struct rd_yaml *doc = parse("\xef\xbb\xbf"
+                                "a: 1\r\nb:\r\n  - x\r\n");
     const struct rd_yaml_node *root = rd_yaml_root(doc);
     assert_string_equal(rd_yaml_get(root, "a")->text, "1");
     assert_int_equal(rd_yaml_item(rd_yaml_get(root, "b"), 0)->line, 3);
@@ -161,21 +167,24 @@ static void refuses_bytes_that_are_no_text(void **state)
     refused("a: \xc3", "t.yaml:1: expected UTF-8, got the byte 0xc3");
     refused("a: \xed\xa0\x80", "t.yaml:1: expected UTF-8, got the byte 0xed");
     refused("a: \x7f", "t.yaml:1: expected text, got the control character 0x7f");
-    refused("\xff\xfe" "a", "t.yaml:1: expected UTF-8, got the byte 0xff"); /* UTF-16 */
+    refused("\xff\xfe"
+            "a",
+            "t.yaml:1: expected UTF-8, got the byte 0xff"); /* UTF-16 */
     refused("\n\na: \xc2\x80\n", "t.yaml:3: not valid YAML: control characters are not allowed");
 }
 
 static void refuses_broken_yaml(void **state)
 {
     (void)state;
-    refused("a: 1\n\tb: 2\n", "t.yaml:2: expected spaces, got a tab: YAML is not indented with tabs");
+    refused("a: 1\n\tb: 2\n",
+            "t.yaml:2: expected spaces, got a tab: YAML is not indented with tabs");
     refused("a:\n  \tb: 2\n",
             "t.yaml:2: expected spaces, got a tab: YAML is not indented with tabs");
     struct rd_why why;
     struct rd_yaml *doc = NULL;
-    static const char *const broken[] = {"a: [1",  "a: {b",       "a: 'x",  "a: \"\\q\"", "a: b: c",
-                                         "- 1\na", "a: @x",       "a: `x",  "]",          "}",
-                                         "%YAML 9.1\n---\n", "a: 1\n b: 2"};
+    static const char *const broken[] = {
+        "a: [1", "a: {b", "a: 'x", "a: \"\\q\"", "a: b: c",          "- 1\na",
+        "a: @x", "a: `x", "]",     "}",          "%YAML 9.1\n---\n", "a: 1\n b: 2"};
     for (size_t i = 0; i < sizeof broken / sizeof broken[0]; i++) {
         why.text[0] = '\0';
         if (rd_yaml_parse(broken[i], strlen(broken[i]), "t.yaml", &doc, &why) != RD_ERR_CONFIG) {

@@ -19,13 +19,37 @@ static void sizes(void **state)
         const char *text;
         uint64_t bytes;
     } good[] = {
-        {"0", 0}, {"0B", 0}, {"0GiB", 0}, {"1B", 1}, {"1KiB", 1024}, {"256MiB", 268435456},
-        {"3GiB", 3221225472}, {"2TiB", 2199023255552}, {"18446744073709551615B", UINT64_MAX},
+        {"0", 0},
+        {"0B", 0},
+        {"0GiB", 0},
+        {"1B", 1},
+        {"1KiB", 1024},
+        {"256MiB", 268435456},
+        {"3GiB", 3221225472},
+        {"2TiB", 2199023255552},
+        {"18446744073709551615B", UINT64_MAX},
         {"16777215TiB", 16777215ull << 40},
     };
     static const char *const bad[] = {
-        "", "1", "256", "MiB", "256MB", "256mib", "256 MiB", "256MiB ", " 1B", "-1B", "+1B", "1.5GiB",
-        "01B", "1KiBB", "0x1B", "18446744073709551616B", "16777216TiB", "1Ki", "1M",
+        "",
+        "1",
+        "256",
+        "MiB",
+        "256MB",
+        "256mib",
+        "256 MiB",
+        "256MiB ",
+        " 1B",
+        "-1B",
+        "+1B",
+        "1.5GiB",
+        "01B",
+        "1KiBB",
+        "0x1B",
+        "18446744073709551616B",
+        "16777216TiB",
+        "1Ki",
+        "1M",
     };
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
         uint64_t bytes = 7;
@@ -45,10 +69,26 @@ static void durations(void **state)
     static const struct {
         const char *text;
         uint64_t ms;
-    } good[] = {{"0", 0}, {"0s", 0}, {"500ms", 500}, {"120s", 120000}, {"5m", 300000},
-                {"24h", 86400000}, {"18446744073709551615ms", UINT64_MAX}};
-    static const char *const bad[] = {"", "5", "s", "5 s", "1.5s", "-1s", "5min", "5S", "5sec", "1d",
-                                      "18446744073709551616ms", "18446744073709551615s", "05s"};
+    } good[] = {{"0", 0},
+                {"0s", 0},
+                {"500ms", 500},
+                {"120s", 120000},
+                {"5m", 300000},
+                {"24h", 86400000},
+                {"18446744073709551615ms", UINT64_MAX}};
+    static const char *const bad[] = {"",
+                                      "5",
+                                      "s",
+                                      "5 s",
+                                      "1.5s",
+                                      "-1s",
+                                      "5min",
+                                      "5S",
+                                      "5sec",
+                                      "1d",
+                                      "18446744073709551616ms",
+                                      "18446744073709551615s",
+                                      "05s"};
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
         uint64_t ms = 7;
         assert_true(rd_yaml_duration(good[i].text, strlen(good[i].text), &ms));
@@ -67,11 +107,12 @@ static void doubles(void **state)
     static const struct {
         const char *text;
         double value;
-    } good[] = {{"0", 0}, {"1.0", 1}, {"-2.5", -2.5}, {"2.8", 2.8}, {"1e3", 1000}, {"25E-1", 2.5},
-                {"1.5e+2", 150}, {"007", 7}};
-    static const char *const bad[] = {"", "-", "+1", ".5", "5.", "1e", "1e+", "0x10", "inf", "nan",
-                                      "1 ", " 1", "1,5", "1_000", "--1", "1.2.3", "one",
-                                      "1111111111111111111111111111111111"};
+    } good[] = {{"0", 0},      {"1.0", 1},     {"-2.5", -2.5},  {"2.8", 2.8},
+                {"1e3", 1000}, {"25E-1", 2.5}, {"1.5e+2", 150}, {"007", 7}};
+    static const char *const bad[] = {
+        "",    "-",     "+1",  ".5",    "5.",  "1e",
+        "1e+", "0x10",  "inf", "nan",   "1 ",  " 1",
+        "1,5", "1_000", "--1", "1.2.3", "one", "1111111111111111111111111111111111"};
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
         double value = 99;
         assert_true(rd_yaml_double(good[i].text, strlen(good[i].text), &value));
@@ -90,9 +131,14 @@ static void texts_read_back(void **state)
     static const struct {
         uint64_t value;
         const char *size, *duration;
-    } rows[] = {{0, "0", "0"}, {1, "1B", "1ms"}, {1000, "1000B", "1s"}, {1024, "1KiB", "1024ms"},
-                {60000, "60000B", "1m"}, {1 << 20, "1MiB", "1048576ms"},
-                {3600000, "3600000B", "1h"}, {3ull << 40, "3TiB", "3298534883328ms"}};
+    } rows[] = {{0, "0", "0"},
+                {1, "1B", "1ms"},
+                {1000, "1000B", "1s"},
+                {1024, "1KiB", "1024ms"},
+                {60000, "60000B", "1m"},
+                {1 << 20, "1MiB", "1048576ms"},
+                {3600000, "3600000B", "1h"},
+                {3ull << 40, "3TiB", "3298534883328ms"}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         char text[32];
         uint64_t back = 7;
@@ -109,17 +155,27 @@ static void nearest_name(void **state)
 {
     (void)state;
     static const struct rd_yaml_field fields[] = {
-        {.name = "threads"}, {.name = "catalogue"}, {.name = "public_url"}, {.name = "url"},
-        {.name = "pack_size"},
+        {.name = "threads"}, {.name = "catalogue"}, {.name = "public_url"},
+        {.name = "url"},     {.name = "pack_size"},
     };
     static const struct rd_yaml_schema schema = {.fields = fields, .count = 5};
     static const struct {
         const char *text, *name;
     } rows[] = {
-        {"treads", "threads"},     {"thread", "threads"},    {"threadss", "threads"},
-        {"htreads", "threads"},    {"catalog", "catalogue"}, {"public-url", "public_url"},
-        {"publicurl", "public_url"}, {"packsize", "pack_size"}, {"ulr", "url"}, {"uri", "url"},
-        {"uuu", NULL},             {"x", NULL},              {"engines", NULL}, {"", NULL},
+        {"treads", "threads"},
+        {"thread", "threads"},
+        {"threadss", "threads"},
+        {"htreads", "threads"},
+        {"catalog", "catalogue"},
+        {"public-url", "public_url"},
+        {"publicurl", "public_url"},
+        {"packsize", "pack_size"},
+        {"ulr", "url"},
+        {"uri", "url"},
+        {"uuu", NULL},
+        {"x", NULL},
+        {"engines", NULL},
+        {"", NULL},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         const char *got = rd_yaml_nearest(rows[i].text, &schema);
@@ -139,8 +195,8 @@ static void nearest_name(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sizes),           cmocka_unit_test(durations),
-        cmocka_unit_test(doubles),         cmocka_unit_test(texts_read_back),
+        cmocka_unit_test(sizes),        cmocka_unit_test(durations),
+        cmocka_unit_test(doubles),      cmocka_unit_test(texts_read_back),
         cmocka_unit_test(nearest_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
