@@ -48,8 +48,10 @@ render_status render_call(render_client *client, const char *method, const char 
                           const char *body, char **ret_json)
 {
     rd_client_reset(client);
-    if (method == NULL || path == NULL || path[0] != '/') {
-        return rd_client_fail(client, RENDER_ERR_USAGE, "the path must begin with '/'");
+    if (method == NULL || path == NULL || path[0] != '/' || method[0] == '\0' ||
+        method[strspn(method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ")] != '\0') {
+        return rd_client_fail(client, RENDER_ERR_USAGE,
+                              "a call takes a method such as GET and a path that begins with '/'");
     }
     RD_AUTO_BUF struct rd_buf answer;
     rd_buf_init(&answer, RD_CLIENT_JSON_MAX);

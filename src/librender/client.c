@@ -51,8 +51,8 @@ static bool url_valid(const char *url)
 {
     if (strnlen(url, RD_CLIENT_URL_MAX + 1) > RD_CLIENT_URL_MAX ||
         !(rd_text_starts(url, "http://") || rd_text_starts(url, "https://")) ||
-        strpbrk(url, "?#@ ") != NULL) {
-        return false;
+        strpbrk(url, "?#@ ") != NULL || strstr(url, ":///") != NULL) {
+        return false; /* of http:///x libcurl would make the host x */
     }
     CURLU *parsed = curl_url();
     bool valid = parsed != NULL && curl_url_set(parsed, CURLUPART_URL, url, 0) == CURLUE_OK;

@@ -3,6 +3,7 @@
  * Generation requests. The body is written in one buffer: the caller's further fields, then the fields
  * of the struct, which win; local pictures are put in as base64 straight from the file, since they are
  * most of the body and need not be held three times. */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/fs.h"
@@ -41,17 +42,26 @@ static void put_escaped(const render_client *client, struct rd_buf *url, const c
     curl_free(escaped);
 }
 
+/* Not empty, and no step in a path: libcurl would resolve it before sending. */
+static bool segment_valid(const char *text, size_t len)
+{
+    return len > 0 && !rd_text_eq(text, len, ".") && !rd_text_eq(text, len, "..");
+}
+
 /* /{image|video}/{a}/{b}/{task}?format=&backend= */
 static render_status make_path(render_client *client, const render_generate_request *request,
                                struct rd_buf *url)
 {
     const char *slash = request->model == NULL ? NULL : strchr(request->model, '/');
-    if (slash == NULL || slash == request->model || slash[1] == '\0' ||
-        strchr(slash + 1, '/') != NULL) {
+    if (slash == NULL || !segment_valid(request->model, (size_t)(slash - request->model)) ||
+        !segment_valid(slash + 1, strlen(slash + 1)) || strchr(slash + 1, '/') != NULL) {
         return usage(client, "the model must be family/model, such as builtin/plasma, or a model-hub "
                              "id, such as black-forest-labs/FLUX.1-schnell");
     }
     const char *task = task_of(request);
+    if (!segment_valid(task, strlen(task))) {
+        return usage(client, "the task must be one of t2i, i2i, edit, t2v, i2v");
+    }
     rd_buf_str(url, request->video ? "/video/" : "/image/");
     put_escaped(client, url, request->model, (size_t)(slash - request->model));
     rd_buf_char(url, '/');
@@ -178,9 +188,7 @@ static render_status make_body(render_client *client, const render_generate_requ
     return status;
 }
 
-/* Checks the arguments, sends the request; `count` 0 asks for bytes, else for JSON. */
-static render_status send_request(render_client *client, const render_generate_request *request,
-                                  unsigned count, struct rd_buf *ret_body)
+static render_status check_arguments(render_client *client, const render_generate_request *request)
 {
     if (request->prompt == NULL || !rd_text_utf8_valid(request->prompt, strlen(request->prompt))) {
         return usage(client, "the prompt must be text in UTF-8");
@@ -188,11 +196,27 @@ static render_status send_request(render_client *client, const render_generate_r
     if (request->seed < -1 || request->seed > UINT32_MAX) {
         return usage(client, "the seed must be 0 to 4294967295, or -1 to have one drawn");
     }
+    const char *type = request->content_type;
+    if (type != NULL &&
+        (type[0] == '\0' || strspn(type, "abcdefghijklmnopqrstuvwxyz0123456789/+-.") != strlen(type))) {
+        return usage(client, "the content type must be one such as image/webp");
+    }
+    return RENDER_OK;
+}
+
+/* Sends the request; `count` 0 asks for bytes, else for JSON. */
+static render_status send_request(render_client *client, const render_generate_request *request,
+                                  unsigned count, struct rd_buf *ret_body)
+{
+    render_status status = check_arguments(client, request);
+    if (status != RENDER_OK) {
+        return status;
+    }
     RD_AUTO_BUF struct rd_buf path;
     RD_AUTO_BUF struct rd_buf body;
     rd_buf_init(&path, RD_CLIENT_URL_MAX);
     rd_buf_init(&body, RD_CLIENT_BODY_MAX);
-    render_status status = make_path(client, request, &path);
+    status = make_path(client, request, &path);
     if (status == RENDER_OK) {
         status = make_body(client, request, count, &body);
     }
@@ -205,11 +229,16 @@ static render_status send_request(render_client *client, const render_generate_r
     call.content_type = "application/json";
     call.body = body.data;
     call.body_len = body.len;
-    if (count == 0) {
-        call.accept = request->content_type != NULL ? request->content_type
-                      : request->video              ? "video/mp4"
-                                                    : "image/png";
+    /* For several, JSON is what we want; the picture's type stands behind it. */
+    const char *type = request->content_type != NULL ? request->content_type
+                       : request->video              ? "video/mp4"
+                                                     : "image/png";
+    char accept[128];
+    int len = snprintf(accept, sizeof accept, count == 0 ? "%s" : "application/json, %s;q=0.5", type);
+    if (len < 0 || (size_t)len >= sizeof accept) {
+        return usage(client, "the content type is too long");
     }
+    call.accept = accept;
     return rd_client_perform(client, &call, ret_body);
 }
 
@@ -233,9 +262,11 @@ render_status render_generate(render_client *client, const render_generate_reque
     return rd_client_take_output(client, &body, output);
 }
 
-/* One row of "outputs": fetches it and checks that the bytes are as many as announced. */
+/* One row of "outputs": fetches it, by its id from the gateway we talk to (which may know its own public
+ * URL wrongly) or else by its URL, and checks that the bytes are as many as announced. */
 static render_status take_row(render_client *client, const json_t *row, render_output *output)
 {
+    const char *asset = json_string_value(json_object_get(row, "asset"));
     const char *url = json_string_value(json_object_get(row, "url"));
     json_int_t seed = json_integer_value(json_object_get(row, "seed"));
     const json_t *bytes = json_object_get(row, "bytes");
@@ -243,15 +274,22 @@ static render_status take_row(render_client *client, const json_t *row, render_o
         return rd_client_fail(client, RENDER_ERR_SERVER, "the gateway's answer names no output URL");
     }
     render_output got = RENDER_OUTPUT_INIT;
-    render_status status = render_fetch(client, url, &got);
+    render_status status = render_fetch(client, asset != NULL ? asset : url, &got);
     if (status != RENDER_OK) {
         return status;
+    }
+    RD_AUTO_FREE char *told_url = rd_client_absolute(client, url);
+    if (told_url == NULL) {
+        render_output_done(&got);
+        return rd_client_fail(client, RENDER_ERR_MEMORY, "out of memory");
     }
     if (json_is_integer(bytes) && json_integer_value(bytes) != (json_int_t)got.len) {
         render_output_done(&got);
         return rd_client_fail(client, RENDER_ERR_SERVER, "%s: the asset is not as long as announced",
                               url);
     }
+    rd_mem_free(got.asset_url);
+    got.asset_url = RD_STEAL(told_url);
     got.seed = seed >= 0 && seed <= UINT32_MAX ? (uint32_t)seed : 0;
     *output = got;
     return RENDER_OK;
