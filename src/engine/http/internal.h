@@ -35,7 +35,8 @@ enum {
     RD_HTTP_CONNECT_MS = 5000,
     RD_HTTP_NOT_READY_MS = 1000,      /* after a failed connect */
     RD_HTTP_IDLE_S = 60,              /* an idle connection older than this is not used again */
-    RD_HTTP_BUFFER = 262144,          /* libcurl's read buffer: a 64 KiB picture in one call */
+    RD_HTTP_BUFFER = 98304,           /* libcurl allocates it anew each time, so below malloc's mmap
+                                       * and trim threshold; a 64 KiB picture comes in one recv(2) */
     RD_HTTP_HEADER_TEXT = 320,        /* one header line that we send */
     RD_HTTP_DISCARD_MAX = 65536,      /* of an error's body: read on, so that the connection lives */
     RD_HTTP_EVENTS_MAX = 64,          /* taken from epoll at once */
