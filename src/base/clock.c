@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 static uint64_t read_ns(clockid_t clock)
@@ -63,9 +64,12 @@ void rd_clock_http_date(uint64_t unix_s, char out[RD_CLOCK_HTTP_DATE_LEN + 1])
     static const char months[12][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
                                        "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
     struct tm tm = broken_down(unix_s);
-    (void)snprintf(out, RD_CLOCK_HTTP_DATE_LEN + 1, "%s, %02u %s %04u %02u:%02u:%02u GMT",
+    char text[64]; /* roomy: the compiler does not see that each part has its fixed width */
+    (void)snprintf(text, sizeof text, "%.3s, %02u %.3s %04u %02u:%02u:%02u GMT",
                    days[(unsigned)tm.tm_wday % 7], (unsigned)tm.tm_mday % 100,
                    months[(unsigned)tm.tm_mon % 12], (unsigned)(tm.tm_year + 1900) % 10000,
                    (unsigned)tm.tm_hour % 100, (unsigned)tm.tm_min % 100,
                    (unsigned)tm.tm_sec % 100);
+    memcpy(out, text, RD_CLOCK_HTTP_DATE_LEN);
+    out[RD_CLOCK_HTTP_DATE_LEN] = '\0';
 }

@@ -9,7 +9,7 @@
 
 #include "base/clock.h"
 #include "base/text.h"
-#include "gateway/gateway.h"
+#include "gateway/sources.h"
 #include "http/conditional.h"
 #include "http/range.h"
 

@@ -160,7 +160,7 @@ static bool wants_key(const struct frame *frame)
 
 static rd_err open_node(struct builder *b, enum rd_yaml_kind kind, unsigned line)
 {
-    struct rd_yaml_node *node;
+    struct rd_yaml_node *node = NULL;
     if (wants_key(top(b))) {
         return refuse_line(b, line, "expected a key, got a list or a map");
     }
@@ -220,7 +220,7 @@ static rd_err on_scalar(struct builder *b, const yaml_event_t *event)
     if (b->depth == 0 && len == 0 && !quoted) { /* "---" and nothing behind it */
         return RD_OK;
     }
-    struct rd_yaml_node *node;
+    struct rd_yaml_node *node = NULL;
     RD_TRY(add_node(b, RD_YAML_SCALAR, line, &node));
     node->text = text;
     node->len = len;
