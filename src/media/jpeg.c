@@ -38,7 +38,7 @@ enum {
     SCANS_MAX = 64,           /* libjpeg's own progressive files have 10 to 14 */
     PADDING_MAX = 64,         /* bytes between the last scan and the end marker */
     FULL_CHROMA_QUALITY = 90, /* of 1..100 */
-    WRITE_STEP = 65536,       /* bytes by which the output grows */
+    WRITE_CHUNK = 16384,      /* bytes; on the stack */
     MARKER_EOI = 0xd9
 };
 
@@ -66,6 +66,9 @@ struct writer {
     struct errors errors;
     struct jpeg_destination_mgr target;
     struct rd_buf *out;
+    /* The library writes here, and it goes on to `out` in whole chunks: it asks for a new chunk as soon
+     * as one is full, even when nothing follows, so lending it `out` itself would need room to spare. */
+    JOCTET chunk[WRITE_CHUNK];
 };
 
 static void give_up(struct errors *errors, rd_err err, const char *message)
@@ -268,33 +271,32 @@ rd_err rd_jpeg_decode(const struct rd_media_input *input, struct rd_image *ret, 
 
 /* --- writing --- */
 
-static void target_grow(struct writer *writer)
+static void target_flush(struct writer *writer, size_t count)
 {
-    char *room = rd_buf_reserve(writer->out, WRITE_STEP);
-    if (room == NULL) {
+    rd_buf_append(writer->out, writer->chunk, count);
+    if (writer->out->err != RD_OK) {
         give_up(&writer->errors, writer->out->err, NULL);
     }
-    writer->target.next_output_byte = (JOCTET *)(void *)room;
-    writer->target.free_in_buffer = WRITE_STEP;
+    writer->target.next_output_byte = writer->chunk;
+    writer->target.free_in_buffer = sizeof writer->chunk;
 }
 
 static void target_init(j_compress_ptr codec)
 {
-    target_grow(codec->client_data);
+    target_flush(codec->client_data, 0);
 }
 
 static boolean target_full(j_compress_ptr codec)
 {
     struct writer *writer = codec->client_data;
-    rd_buf_commit(writer->out, WRITE_STEP); /* the library means: all of it was used */
-    target_grow(writer);
+    target_flush(writer, sizeof writer->chunk); /* the library means: all of it was used */
     return TRUE;
 }
 
 static void target_done(j_compress_ptr codec)
 {
     struct writer *writer = codec->client_data;
-    rd_buf_commit(writer->out, WRITE_STEP - writer->target.free_in_buffer);
+    target_flush(writer, sizeof writer->chunk - writer->target.free_in_buffer);
 }
 
 static void write_rows(struct writer *writer, const struct rd_image *image)

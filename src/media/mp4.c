@@ -51,6 +51,7 @@ struct rd_mp4 {
     AVPacket *packet;
     unsigned frames;
     bool finished;
+    bool lost; /* a seek failed, so the file cannot be right */
     struct rd_buf file;
     size_t at;      /* where the muxer writes */
     size_t read_at; /* where its second, reading view is */
@@ -68,15 +69,18 @@ static int io_write(void *opaque, io_byte *from, int len)
 {
     struct rd_mp4 *mp4 = opaque;
     struct rd_buf *file = &mp4->file;
-    size_t count = (size_t)len;
-    if (mp4->at > file->len || len < 0) {
-        return AVERROR(EINVAL); /* the muxer never leaves a hole */
+    size_t count = len > 0 ? (size_t)len : 0;
+    /* Moving a small mdat up behind a larger moov writes beyond the end first; the gap is filled later. */
+    while (file->len < mp4->at && file->err == RD_OK) {
+        rd_buf_char(file, '\0');
     }
-    size_t over = file->len - mp4->at < count ? file->len - mp4->at : count;
-    if (over > 0) {
-        memcpy(file->data + mp4->at, from, over);
+    if (file->err == RD_OK) {
+        size_t over = file->len - mp4->at < count ? file->len - mp4->at : count;
+        if (over > 0) {
+            memcpy(file->data + mp4->at, from, over);
+        }
+        rd_buf_append(file, from + over, count - over);
     }
-    rd_buf_append(file, from + over, count - over);
     if (file->err != RD_OK) {
         return file->err == RD_ERR_NO_MEMORY ? AVERROR(ENOMEM) : AVERROR(ENOSPC);
     }
@@ -87,8 +91,8 @@ static int io_write(void *opaque, io_byte *from, int len)
 static int io_read(void *opaque, uint8_t *to, int len)
 {
     struct rd_mp4 *mp4 = opaque;
-    size_t rest = mp4->file.len - mp4->read_at;
-    size_t count = (size_t)len < rest ? (size_t)len : rest;
+    size_t rest = mp4->read_at < mp4->file.len ? mp4->file.len - mp4->read_at : 0;
+    size_t count = len <= 0 ? 0 : (size_t)len < rest ? (size_t)len : rest;
     if (count == 0) {
         return AVERROR_EOF;
     }
@@ -97,7 +101,7 @@ static int io_read(void *opaque, uint8_t *to, int len)
     return (int)count;
 }
 
-static int64_t seek(const struct rd_mp4 *mp4, size_t *at, int64_t offset, int whence)
+static int64_t seek(struct rd_mp4 *mp4, size_t *at, int64_t offset, int whence)
 {
     int64_t len = (int64_t)mp4->file.len;
     switch (whence & ~AVSEEK_FORCE) {
@@ -112,9 +116,10 @@ static int64_t seek(const struct rd_mp4 *mp4, size_t *at, int64_t offset, int wh
         offset += len;
         break;
     default:
-        return AVERROR(EINVAL);
+        offset = -1;
     }
-    if (offset < 0 || offset > len) {
+    if (offset < 0 || offset > (int64_t)MP4_BYTES_MAX) {
+        mp4->lost = true; /* the muxer does not look at what a seek answers */
         return AVERROR(EINVAL);
     }
     *at = (size_t)offset;
@@ -475,6 +480,9 @@ rd_err rd_mp4_finish(struct rd_mp4 *mp4, struct rd_buf *out)
     }
     RD_TRY(from_av(mp4, result));
     RD_TRY(from_av(mp4, mp4->io->error));
+    if (mp4->lost) {
+        return RD_ERR_INTERNAL;
+    }
     rd_buf_append(out, mp4->file.data, mp4->file.len);
     return rd_buf_err(out);
 }
