@@ -50,6 +50,15 @@ void rd_hasher_finish(struct rd_hasher *hasher, struct rd_hash *ret)
     }
 }
 
+void rd_hasher_reset(struct rd_hasher *hasher)
+{
+    blake3_hasher_init(&hasher->blake3);
+    /* NULL: the digest that the context has already, so that nothing is looked up or allocated. */
+    if (EVP_DigestInit_ex(hasher->sha256, NULL, NULL) != 1) {
+        abort();
+    }
+}
+
 void rd_hasher_free(struct rd_hasher *hasher)
 {
     if (hasher != NULL) {

@@ -21,8 +21,10 @@ struct rd_hasher; /* opaque, heap; one thread at a time */
 
 rd_err rd_hasher_new(struct rd_hasher **ret) RD_MUST;
 void rd_hasher_update(struct rd_hasher *hasher, const void *data, size_t len);
-/* Finishes; the hasher can only be freed afterwards. */
+/* Finishes; the hasher can only be freed or reset afterwards. */
 void rd_hasher_finish(struct rd_hasher *hasher, struct rd_hash *ret);
+/* As new, for the next object, without new memory. */
+void rd_hasher_reset(struct rd_hasher *hasher);
 void rd_hasher_free(struct rd_hasher *hasher); /* NULL is fine */
 
 /* One-shot forms. */
