@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The commands of `render`, and finding the one that was asked for. See cli.h. */
+#include <locale.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+const struct rd_cli_command rd_cli_commands[] = {
+    {"generate", "PROMPT", 1, 1, "make a picture or a video",
+     "PROMPT is the text; '-' reads it from standard input. The output is written to -o FILE, or to a\n"
+     "file in this folder that is named by its content. Beside it, FILE.intoto.json holds the signed\n"
+     "attestation that `render verify` checks. The model is -m, or RENDER_MODEL, or builtin/plasma.\n"
+     "--image and --mask take a local PNG, JPEG or WebP file, or an https or asset URL.\n"
+     "\n"
+     "Examples:\n"
+     "  render generate 'a red circle on a blue sea' -o circle.png\n"
+     "  render generate 'the same at night' --image circle.png --set strength=0.5 -o night.webp\n"
+     "  render generate 'waves' --video --set duration=3 -o waves.mp4\n"
+     "  render generate 'four ideas' --count 4 --seed 7 -o idea.png    # idea-1.png to idea-4.png\n"
+     "  render generate - --json < prompt.txt | jq -r '.outputs[0].asset_url'\n",
+     rd_cli_generate_options, NULL, rd_cli_generate},
+    {"models", "", 0, 0, "list the models and what each can do",
+     "A model that is not available has no backend on this gateway.\n"
+     "\n"
+     "Examples:\n"
+     "  render models\n"
+     "  render models --json | jq -r '.models[] | select(.available) | .id'\n",
+     NULL, NULL, rd_cli_models},
+    {"upload", "FILE", 1, 1, "upload a picture to use as an input",
+     "FILE is a PNG, JPEG or WebP file of at most 50 MiB. Prints the asset's URL, to be given to\n"
+     "`render generate --image`.\n"
+     "\n"
+     "Example:\n"
+     "  render generate 'in oil' --image \"$(render upload photo.jpg)\" -o oil.png\n",
+     NULL, "@file", rd_cli_upload},
+    {"fetch", "ASSET", 1, 1, "download an asset",
+     "ASSET is an id (a_...), a URL, or a path of the gateway (/...).\n"
+     "\n"
+     "Examples:\n"
+     "  render fetch a_6437b3ac38465133... -o picture.png --attestation\n"
+     "  render fetch /.well-known/jwks.json -o keys.json    # the keys, for `render verify --jwks`\n",
+     rd_cli_fetch_options, NULL, rd_cli_fetch},
+    {"verify", "FILE", 1, 1, "check that a file is what a gateway signed (offline)",
+     "Compares FILE with its attestation (FILE.intoto.json, or --attestation) and the attestation's\n"
+     "signature with keys that you trust: --jwks, --key, or the file named by RENDER_JWKS. Nothing is\n"
+     "asked of any network. Exit code 0: it holds; 9: it does not.\n"
+     "\n"
+     "Get the keys once, over a line that you trust, and keep them:\n"
+     "  render fetch /.well-known/jwks.json -o keys.json\n"
+     "\n"
+     "Examples:\n"
+     "  render verify circle.png --jwks keys.json\n"
+     "  render verify circle.png --key 11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n",
+     rd_cli_verify_options, "@file", rd_cli_verify},
+    {"keys create", "", 0, 0, "make an API key (administrators)",
+     "The key is shown once and cannot be read again. With -o it is written to a file that only you\n"
+     "can read, and not shown.\n"
+     "\n"
+     "Examples:\n"
+     "  render keys create --tenant acme --name ci --key-file data/admin.key\n"
+     "  render keys create --tenant acme --name week --scopes generate,read --expires 7d -o acme.key\n",
+     rd_cli_keys_create_options, NULL, rd_cli_keys_create},
+    {"keys list", "", 0, 0, "list API keys",
+     "Shows your tenant's keys; an administrator's key shows all tenants'.\n", NULL, NULL,
+     rd_cli_keys_list},
+    {"keys revoke", "ID", 1, 1, "revoke an API key at once",
+     "ID is the key's id (key_...) as `render keys list` shows it, never the key itself.\n"
+     "\n"
+     "Example:\n"
+     "  render keys revoke key_0V8zT3kQ1mXw5bYc7nRd2s\n",
+     NULL, NULL, rd_cli_keys_revoke},
+    {"completion", "SHELL", 1, 1, "print a completion script for bash, zsh or fish",
+     "Examples:\n"
+     "  render completion bash > /etc/bash_completion.d/render\n"
+     "  render completion zsh > ~/.zfunc/_render     # with ~/.zfunc in fpath\n"
+     "  render completion fish > ~/.config/fish/completions/render.fish\n",
+     NULL, "bash zsh fish", rd_cli_completion},
+    {NULL, NULL, 0, 0, NULL, NULL, NULL, NULL, NULL},
+};
+
+/* The command that the arguments begin with; *ret_used says how many of them its name takes. */
+static const struct rd_cli_command *find(int argc, char **argv, int *ret_used)
+{
+    for (const struct rd_cli_command *command = rd_cli_commands; command->name != NULL; command++) {
+        const char *space = strchr(command->name, ' ');
+        size_t first = space == NULL ? strlen(command->name) : (size_t)(space - command->name);
+        if (argc < 1 || strlen(argv[0]) != first || strncmp(argv[0], command->name, first) != 0) {
+            continue;
+        }
+        if (space == NULL || (argc > 1 && strcmp(argv[1], space + 1) == 0)) {
+            *ret_used = space == NULL ? 1 : 2;
+            return command;
+        }
+    }
+    return NULL;
+}
+
+static bool is_help(const char *word)
+{
+    return strcmp(word, "help") == 0 || strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
+}
+
+static int unknown(int argc, char **argv)
+{
+    bool group = false;
+    size_t len = strlen(argv[0]);
+    for (const struct rd_cli_command *command = rd_cli_commands; command->name != NULL; command++) {
+        if (strncmp(command->name, argv[0], len) == 0 && command->name[len] == ' ') {
+            if (!group) {
+                (void)fprintf(stderr, "render: '%s' needs one of these:\n", argv[0]);
+            }
+            (void)fprintf(stderr, "  render %-14s %s\n", command->name, command->summary);
+            group = true;
+        }
+    }
+    if (!group && argv[0][0] == '-') {
+        (void)fprintf(stderr,
+                      "render: the command comes first, then its options; `render help` lists both\n");
+    } else if (!group) {
+        (void)fprintf(stderr, "render: there is no command '%s'; `render help` lists what there is\n",
+                      argv[0]);
+    }
+    (void)argc;
+    return RENDER_ERR_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    int used = 0;
+    (void)setlocale(LC_CTYPE, "");
+    (void)signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error of the write, told as such */
+    if (argc < 2) {
+        rd_cli_print_help(NULL);
+        return RENDER_ERR_USAGE;
+    }
+    if (is_help(argv[1])) {
+        const struct rd_cli_command *command = find(argc - 2, argv + 2, &used);
+        if (argc > 2 && command == NULL) {
+            return unknown(argc - 2, argv + 2);
+        }
+        rd_cli_print_help(command);
+        return RENDER_OK;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        (void)printf("render %s\n", render_version());
+        return RENDER_OK;
+    }
+    struct rd_cli cli = {.command = find(argc - 1, argv + 1, &used)};
+    if (cli.command == NULL) {
+        return unknown(argc - 1, argv + 1);
+    }
+    int rc = rd_cli_parse(&cli, argc - 1 - used, argv + 1 + used);
+    if (rc == RENDER_OK && cli.values[RD_CLI_HELP] != NULL) {
+        rd_cli_print_help(cli.command);
+    } else if (rc == RENDER_OK) {
+        rc = cli.command->run(&cli);
+    }
+    render_client_free(cli.client);
+    return rc;
+}
