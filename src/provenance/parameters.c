@@ -6,7 +6,7 @@
  * table below is the closed list of fields that stand in clear; every field that is not in it is
  * private. A private value is replaced by
  *
- *     {"commitment":"hmac-sha256:<hex>"}     hex = HMAC-SHA-256(key: field salt of 32 bytes, text)
+ *     {"commitment":"sha256:<hex>"}          hex = SHA-256(field salt of 32 bytes || text)
  *
  * which binds the owner to the text and tells nobody else anything: without the salt even a guess of
  * the text cannot be checked. `text` is the UTF-8 of a prompt itself; the unknown fields of a request
@@ -24,7 +24,10 @@
 #include <string.h>
 
 #include "base/limits.h"
+#include "base/mem.h"
 #include "base/text.h"
+
+enum { PROMPT_BYTES = RD_LIMIT_PROMPT * 4 }; /* the most that a prompt has in UTF-8 */
 
 enum field_rule {
     FIELD_OTHER,  /* not in the table: goes into the commitment "other" */
@@ -92,10 +95,25 @@ void rd_statement_field_salt(const uint8_t salt[RD_SALT_LEN], const char *field,
     rd_hash_blake3_keyed(salt, field, strlen(field), ret);
 }
 
-void rd_statement_commit(const uint8_t field_salt[RD_SALT_LEN], const void *text, size_t len,
-                         uint8_t ret[RD_HASH_LEN])
+rd_err rd_statement_commit(const uint8_t field_salt[RD_SALT_LEN], const void *text, size_t len,
+                           uint8_t ret[RD_HASH_LEN])
 {
-    rd_hash_hmac_sha256(field_salt, RD_SALT_LEN, text, len, ret);
+    uint8_t local[RD_SALT_LEN + PROMPT_BYTES];
+    RD_AUTO_FREE uint8_t *large = NULL;
+    uint8_t *joined = local;
+    if (len > PROMPT_BYTES) {
+        large = len > SIZE_MAX - RD_SALT_LEN ? NULL : rd_mem_alloc(RD_SALT_LEN + len);
+        if (large == NULL) {
+            return RD_ERR_NO_MEMORY;
+        }
+        joined = large;
+    }
+    memcpy(joined, field_salt, RD_SALT_LEN);
+    if (len > 0) {
+        memcpy(joined + RD_SALT_LEN, text, len);
+    }
+    rd_hash_sha256(joined, RD_SALT_LEN + len, ret);
+    return RD_OK;
 }
 
 static void write_commitment(struct rd_buf *out, const uint8_t salt[RD_SALT_LEN], const char *field,
@@ -105,9 +123,13 @@ static void write_commitment(struct rd_buf *out, const uint8_t salt[RD_SALT_LEN]
     uint8_t digest[RD_HASH_LEN];
     char hex[RD_HASH_HEX_LEN + 1];
     rd_statement_field_salt(salt, field, field_salt);
-    rd_statement_commit(field_salt, text.at, text.len, digest);
+    rd_err err = rd_statement_commit(field_salt, text.at, text.len, digest);
+    if (err != RD_OK) {
+        out->err = out->err == RD_OK ? err : out->err;
+        return;
+    }
     rd_text_hex(digest, sizeof digest, hex);
-    rd_buf_str(out, "{\"commitment\":\"hmac-sha256:");
+    rd_buf_str(out, "{\"commitment\":\"sha256:");
     rd_buf_append(out, hex, RD_HASH_HEX_LEN);
     rd_buf_str(out, "\"}");
 }

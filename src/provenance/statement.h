@@ -56,9 +56,10 @@ void rd_statement_salt(const uint8_t secret[RD_SALT_LEN], const char *request_id
  * to reveal that field and no other. */
 void rd_statement_field_salt(const uint8_t salt[RD_SALT_LEN], const char *field,
                              uint8_t ret[RD_SALT_LEN]);
-/* The commitment as it stands in the statement: HMAC-SHA-256(field salt, text). */
-void rd_statement_commit(const uint8_t field_salt[RD_SALT_LEN], const void *text, size_t len,
-                         uint8_t ret[RD_HASH_LEN]);
+/* The commitment as it stands in the statement: SHA-256(field salt || text). Fails only for want of
+ * memory, and only for texts longer than a prompt may be. */
+rd_err rd_statement_commit(const uint8_t field_salt[RD_SALT_LEN], const void *text, size_t len,
+                           uint8_t ret[RD_HASH_LEN]) RD_MUST;
 
 /* Appends externalParameters (for rd_statement_write; here for its tests). */
 rd_err rd_statement_parameters(struct rd_buf *out, const struct rd_generation *generation,

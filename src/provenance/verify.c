@@ -23,9 +23,9 @@
 #define PAYLOAD_TYPE "application/vnd.in-toto+json"
 #define STATEMENT_TYPE "https://in-toto.io/Statement/v1"
 #define PREDICATE_TYPE "https://slsa.dev/provenance/v1"
-#define COMMITMENT_PREFIX "hmac-sha256:"
+#define COMMITMENT_PREFIX "sha256:"
 
-enum { SIGNATURE_BYTES = 64, KEY_BYTES = 32, PAE_HEADER_MAX = 128 };
+enum { SIGNATURE_BYTES = 64, KEY_BYTES = 32, SALT_BYTES = 32, PAE_HEADER_MAX = 128 };
 
 /* Decoded text, owned. */
 struct bytes {
@@ -248,16 +248,22 @@ void rd_verdict_done(struct rd_verdict *verdict)
 bool rd_verify_revealed(const struct rd_verdict *verdict, const char *field, const char *text,
                         size_t len, const uint8_t salt[32])
 {
-    if (!verdict->signature_ok || !verdict->statement_ok) {
+    if (!verdict->signature_ok || !verdict->statement_ok || len > RD_VERIFY_ENVELOPE_MAX) {
         return false;
     }
+    RD_AUTO_FREE uint8_t *salted = rd_mem_alloc(SALT_BYTES + len);
+    if (salted == NULL) {
+        return false;
+    }
+    memcpy(salted, salt, SALT_BYTES);
+    memcpy(salted + SALT_BYTES, text, len);
     json_auto_t *statement = rd_verify_json_object(verdict->statement, verdict->statement_len);
     const json_t *predicate = json_object_get(statement, "predicate");
     const json_t *definition = json_object_get(predicate, "buildDefinition");
     const json_t *parameters = json_object_get(definition, "externalParameters");
     uint8_t digest[RD_HASH_LEN];
     char expected[sizeof COMMITMENT_PREFIX + RD_HASH_HEX_LEN];
-    rd_hash_hmac_sha256(salt, 32, text, len, digest);
+    rd_hash_sha256(salted, SALT_BYTES + len, digest);
     memcpy(expected, COMMITMENT_PREFIX, sizeof COMMITMENT_PREFIX - 1);
     rd_text_hex(digest, sizeof digest, expected + sizeof COMMITMENT_PREFIX - 1);
     return member_is(json_object_get(parameters, field), "commitment", expected);
