@@ -193,15 +193,22 @@ static const struct {
     const char *options; /* FFmpeg's "key=value:key=value" for the encoder itself */
     int constant_quality; /* 0, or the fixed quantizer of 1 (best) to 31 */
     unsigned bits_per_1000_pixels; /* 0, or the rate for an encoder that knows no quality */
+    bool takes_all; /* every size and rate that is let in here; then only memory can stop it */
 } encoders[] = {
-    {"libx264", "preset=superfast,crf=20,x264-params=cpu-independent=1", 0, 0},
-    {"libopenh264", "", 0, 150},
-    {"mpeg4", "", 3, 0},
+    {"libx264", "preset=superfast,crf=20,x264-params=cpu-independent=1", 0, 0, true},
+    {"libopenh264", "", 0, 150, false}, /* some systems have one that never opens */
+    {"mpeg4", "", 3, 0, false},         /* sides up to 8191 */
 };
 
 static void quiet(void)
 {
     av_log_set_level(AV_LOG_QUIET);
+}
+
+/* x264 reports a failed allocation as AVERROR_EXTERNAL while it encodes, and so it does nothing else. */
+static bool is_no_memory(int result)
+{
+    return result == AVERROR(ENOMEM) || result == AVERROR_EXTERNAL;
 }
 
 static rd_err from_av(const struct rd_mp4 *mp4, int result)
@@ -210,7 +217,7 @@ static rd_err from_av(const struct rd_mp4 *mp4, int result)
         return RD_OK;
     }
     RD_TRY(rd_buf_err(&mp4->file));
-    return result == AVERROR(ENOMEM) ? RD_ERR_NO_MEMORY : RD_ERR_INTERNAL;
+    return is_no_memory(result) ? RD_ERR_NO_MEMORY : RD_ERR_INTERNAL;
 }
 
 static void describe(AVCodecContext *encoder, const unsigned size_fps[3])
@@ -275,7 +282,8 @@ static rd_err find_encoder(struct rd_mp4 *mp4, const char *only, const unsigned 
         if (result >= 0) {
             return RD_OK;
         }
-        if (result == AVERROR(ENOMEM)) {
+        /* Going on to the next would make another file of the same frames, for a passing reason. */
+        if (is_no_memory(result) || (encoders[i].takes_all && result != AVERROR_ENCODER_NOT_FOUND)) {
             return rd_why_set(why, RD_ERR_NO_MEMORY, "no memory for the video encoder");
         }
     }

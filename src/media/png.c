@@ -45,7 +45,7 @@ struct job {
     png_structp png;
     png_infop info;
     jmp_buf env;
-    bool no_memory;
+    bool no_memory, warned;
     char message[128];
 
     const struct rd_media_input *input; /* reading */
@@ -64,6 +64,16 @@ static void on_error(png_structp png, png_const_charp message)
         job->message[0] = '\0';
     }
     longjmp(job->env, 1);
+}
+
+/* Remembered, and an error at the end. Not at once: libpng does not expect to be left from here, and
+ * would leak what it holds. */
+static void on_warning(png_structp png, png_const_charp message)
+{
+    struct job *job = png_get_error_ptr(png);
+    if (!job->warned && snprintf(job->message, sizeof job->message, "%s", message) >= 0) {
+        job->warned = true;
+    }
 }
 
 static png_voidp on_malloc(png_structp png, png_alloc_size_t size)
@@ -180,6 +190,9 @@ static void read_rows(struct job *job, int passes, size_t stride)
         }
     }
     png_read_end(job->png, NULL);
+    if (job->warned) {
+        longjmp(job->env, 1);
+    }
     if (job->indexed) {
         look_up(job);
     }
@@ -190,7 +203,7 @@ static rd_err read_png(struct job *job)
     if (setjmp(job->env) != 0) {
         return RD_ERR_INVALID_REQUEST;
     }
-    job->png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, job, on_error, on_error, job,
+    job->png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, job, on_error, on_warning, job,
                                         on_malloc, on_free);
     job->info = job->png == NULL ? NULL : png_create_info_struct(job->png);
     if (job->info == NULL) {
@@ -250,7 +263,7 @@ static rd_err write_png(struct job *job)
     if (setjmp(job->env) != 0) {
         return RD_ERR_INTERNAL;
     }
-    job->png = png_create_write_struct_2(PNG_LIBPNG_VER_STRING, job, on_error, on_error, job,
+    job->png = png_create_write_struct_2(PNG_LIBPNG_VER_STRING, job, on_error, on_warning, job,
                                          on_malloc, on_free);
     job->info = job->png == NULL ? NULL : png_create_info_struct(job->png);
     if (job->info == NULL) {

@@ -7,11 +7,15 @@
  * and a canvas that is not the picture's size. Straight alpha; when RGB is wanted of a picture with
  * alpha, it is laid over white. EXIF, XMP and ICC chunks are not read. What follows the RIFF is ignored.
  *
+ * Memory: libwebp reports some of its failed allocations as damage or as an error of no kind. Telling a
+ * client that his picture is damaged when we are short of memory would be wrong, so errno decides: the
+ * library makes no system calls, and malloc sets it (POSIX).
+ *
  * Writing: quality 100 is lossless with exact RGB even where alpha is 0. The effort levels are for an
  * answer that someone waits for; one thread, so the bytes do not depend on the machine's cores. */
 #include "media/codec.h"
 
-#include <string.h>
+#include <errno.h>
 
 #include <webp/decode.h>
 #include <webp/encode.h>
@@ -25,7 +29,7 @@ enum {
 
 static rd_err damaged(VP8StatusCode status, struct rd_why *why)
 {
-    if (status == VP8_STATUS_OUT_OF_MEMORY) {
+    if (status == VP8_STATUS_OUT_OF_MEMORY || errno == ENOMEM) {
         return rd_why_set(why, RD_ERR_NO_MEMORY, "no memory for the picture");
     }
     return rd_why_set(why, RD_ERR_INVALID_REQUEST, "the WebP is damaged: %s",
@@ -37,6 +41,7 @@ static rd_err damaged(VP8StatusCode status, struct rd_why *why)
 rd_err rd_webp_decode(const struct rd_media_input *input, struct rd_image *ret, struct rd_why *why)
 {
     WebPDecoderConfig config;
+    errno = 0;
     if (WebPInitDecoderConfig(&config) == 0) {
         return rd_why_set(why, RD_ERR_INTERNAL, "libwebp is of another version than its headers");
     }
@@ -83,8 +88,8 @@ static int on_write(const uint8_t *data, size_t len, const WebPPicture *picture)
 static rd_err encode_error(WebPEncodingError error, const struct rd_buf *out)
 {
     RD_TRY(rd_buf_err(out));
-    bool no_memory =
-        error == VP8_ENC_ERROR_OUT_OF_MEMORY || error == VP8_ENC_ERROR_BITSTREAM_OUT_OF_MEMORY;
+    bool no_memory = error == VP8_ENC_ERROR_OUT_OF_MEMORY ||
+                     error == VP8_ENC_ERROR_BITSTREAM_OUT_OF_MEMORY || errno == ENOMEM;
     return no_memory ? RD_ERR_NO_MEMORY : RD_ERR_INTERNAL;
 }
 
@@ -114,10 +119,11 @@ rd_err rd_webp_encode(const struct rd_image *image, int quality, struct rd_buf *
     picture.writer = on_write;
     picture.custom_ptr = out;
     int stride = (int)(image->width * image->channels);
+    errno = 0;
     int ok = image->channels == 4 ? WebPPictureImportRGBA(&picture, image->pixels, stride)
                                   : WebPPictureImportRGB(&picture, image->pixels, stride);
     ok = ok && WebPEncode(&config, &picture);
-    WebPEncodingError error = picture.error_code;
+    rd_err err = ok ? RD_OK : encode_error(picture.error_code, out);
     WebPPictureFree(&picture);
-    return ok ? RD_OK : encode_error(error, out);
+    return err;
 }
