@@ -120,9 +120,11 @@ static void socket_event(struct rd_http_driver *driver, const struct epoll_event
         socket_watch(driver, fd, row, 0); /* an idle connection's end; libcurl sees it at reuse */
         return;
     }
-    int bits = (event->events & (uint32_t)(EPOLLIN | EPOLLHUP) ? CURL_CSELECT_IN : 0) |
-               (event->events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
-               (event->events & EPOLLERR ? CURL_CSELECT_ERR : 0);
+    /* An error is reported as readiness for what was wanted: libcurl then meets it in recv() or send(),
+     * where it knows a kept connection that died and replaces it. CURL_CSELECT_ERR would end the
+     * transfer, and the kernel does show EPOLLERR alone for a moment while a reset arrives. */
+    uint32_t ready = event->events & (uint32_t)(EPOLLERR | EPOLLHUP) ? row->wanted : event->events;
+    int bits = (ready & EPOLLIN ? CURL_CSELECT_IN : 0) | (ready & EPOLLOUT ? CURL_CSELECT_OUT : 0);
     int running;
     (void)curl_multi_socket_action(driver->multi, fd, bits, &running);
 }

@@ -62,6 +62,8 @@ struct rd_engine_run {
     unsigned output;      /* the one being made */
     bool reached;         /* some request of the run went out */
 
+    unsigned attempts;    /* connections on which this output's request went out */
+
     /* The answer to this output's request. */
     enum { RD_HTTP_HEAD, RD_HTTP_PICTURE, RD_HTTP_REFUSAL } stage;
     bool begun;    /* sink.begin() was called */

@@ -241,6 +241,7 @@ static int on_prereq(void *user, char *peer_ip, char *local_ip, int peer_port, i
     (void)local_port;
     struct rd_engine_run *run = user;
     run->reached = true;
+    run->attempts++;
     return CURL_PREREQFUNC_OK;
 }
 
@@ -349,6 +350,15 @@ rd_err rd_http_run_arm(struct rd_engine_run *run)
     if (run->output > 0) { /* the first was made by start() */
         RD_TRY(rd_http_body_make(&run->body, run->job.generation, run->output));
     }
+    if (run->attempts > 1) {
+        /* libcurl replaced a dead kept connection. It counts that over the handle's whole life, gives
+         * up after five, and only a reset sets the count back. */
+        curl_easy_reset(run->easy);
+        if (!set_constant(run)) {
+            return RD_ERR_NO_MEMORY;
+        }
+    }
+    run->attempts = 0;
     run->stage = RD_HTTP_HEAD;
     run->begun = false;
     run->chunked = false;

@@ -59,7 +59,7 @@ static void test_magics(void **state)
     static const char firsts[RD_MEDIA_COUNT_][RD_HTTP_MAGIC_LEN + 1] = {
         [RD_MEDIA_PNG] = "\x89PNG\r\n\x1a\nabcd",
         [RD_MEDIA_WEBP] = "RIFFabcdWEBP",
-        [RD_MEDIA_JPEG] = "\xff\xd8\xff\xe0" "abcdefgh",
+        [RD_MEDIA_JPEG] = "\xff\xd8\xff\xe0ghijklmn",
         [RD_MEDIA_MP4] = "abcdftypisom",
     };
     for (unsigned media = 0; media < RD_MEDIA_COUNT_; media++) {

@@ -81,6 +81,12 @@ static bool good(int fd, const struct loopback_request *request)
     return true;
 }
 
+static bool good_then_close(int fd, const struct loopback_request *request)
+{
+    (void)good(fd, request);
+    return false;
+}
+
 static bool told(int fd, const struct loopback_request *request)
 {
     send_picture(fd, "X-Device-Seconds: 1.25\r\nx-device: cuda:3\r\n", 64, 64, request->body);
@@ -277,7 +283,7 @@ static const struct {
     const char *path;
     bool (*answer)(int fd, const struct loopback_request *request);
 } answers[] = {
-    {"/good", good},           {"/told", told},         {"/told-badly", told_badly},
+    {"/good", good},           {"/good-then-close", good_then_close}, {"/told", told},         {"/told-badly", told_badly},
     {"/hang", hang},           {"/hang-inside", hang_inside}, {"/partial", partial},
     {"/reset", reset_at_once}, {"/reset-inside", reset_inside}, {"/close", close_at_once},
     {"/no-length", no_length}, {"/chunked", chunked},   {"/chunked-cut", chunked_cut},
@@ -631,6 +637,22 @@ static void test_connections_are_kept(void **state)
     rd_engine_http_ops.close(engine);
 }
 
+/* A server that closes kept connections without a word, at any moment, costs no request. */
+static void test_closed_connections_are_replaced(void **state)
+{
+    (void)state;
+    struct rd_engine *engine = open_path("/good-then-close", 0);
+    for (unsigned i = 0; i < 100; i++) {
+        struct recorder recorder;
+        run_on(engine, &quick, 2, &recorder);
+        if (recorder.err != RD_OK) {
+            fail_msg("run %u: %s", i, recorder.why.text);
+        }
+        recorder_done(&recorder);
+    }
+    rd_engine_http_ops.close(engine);
+}
+
 /* The backend hears of a cancel: its connection closes. */
 static void test_cancel_closes_the_connection(void **state)
 {
@@ -745,6 +767,7 @@ int main(void)
         cmocka_unit_test(test_body_read_in_any_portions),
         cmocka_unit_test(test_header_injection),
         cmocka_unit_test(test_connections_are_kept),
+        cmocka_unit_test(test_closed_connections_are_replaced),
         cmocka_unit_test(test_cancel_closes_the_connection),
         cmocka_unit_test(test_capacity),
         cmocka_unit_test(test_config_refused),

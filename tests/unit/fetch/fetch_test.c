@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include <stdatomic.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +29,7 @@ static const struct rd_fetch_options opened = {
 
 static struct loopback *server;
 static char last_head[4096]; /* of the newest request */
-static atomic_uint last_number;
+static pthread_mutex_t last_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void answer_sized(int fd, size_t claimed, size_t sent)
 {
@@ -47,8 +47,9 @@ static bool handle(void *ctx, int fd, const struct loopback_request *request)
     (void)ctx;
     char path[64] = "";
     (void)sscanf(request->head, "%*s %63s", path);
+    (void)pthread_mutex_lock(&last_lock);
     (void)snprintf(last_head, sizeof last_head, "%s", request->head);
-    atomic_store(&last_number, request->number);
+    (void)pthread_mutex_unlock(&last_lock);
     unsigned long number = strtoul(path + strcspn(path, "0123456789"), NULL, 10);
     if (strncmp(path, "/bytes/", 7) == 0) {
         answer_sized(fd, number, number);
@@ -429,13 +430,14 @@ static void test_what_is_sent(void **state)
     expect("http://127.0.0.1:%u/to?/next", &opened, &plain, RD_OK, "");
     assert_int_equal(unsetenv("http_proxy"), 0);
     assert_int_equal(unsetenv("all_proxy"), 0);
-    assert_true(atomic_load(&last_number) > 0);
     char wanted[256];
     (void)snprintf(wanted, sizeof wanted,
                    "GET /next HTTP/1.1\r\nHost: 127.0.0.1:%u\r\nUser-Agent: render/" RD_VERSION
                    "\r\nAccept: */*\r\n\r\n",
                    loopback_port(server));
+    (void)pthread_mutex_lock(&last_lock);
     assert_string_equal(last_head, wanted);
+    (void)pthread_mutex_unlock(&last_lock);
 }
 
 int main(void)
