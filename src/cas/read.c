@@ -264,8 +264,8 @@ rd_err rd_cas_read_meta(struct rd_cas *cas, const uint8_t blake3[RD_HASH_LEN],
     RD_AUTO_FREE char *note = NULL;
     struct rd_cas_view view;
     struct rd_cas_head head;
-    RD_TRY(rd_cas_view_open(cas, blake3, &view, &head));
     rd_buf_init(&meta, RD_CAS_META_MAX);
+    RD_TRY(rd_cas_view_open(cas, blake3, &view, &head));
     size_t note_len = view.note_len;
     rd_err err = rd_cas_read_record_meta(view.handle->fd, &head, &meta);
     if (err == RD_OK && view.note_handle != NULL) {
