@@ -205,10 +205,11 @@ static void quiet(void)
     av_log_set_level(AV_LOG_QUIET);
 }
 
-/* x264 reports a failed allocation as AVERROR_EXTERNAL while it encodes, and so it does nothing else. */
+/* x264 reports a failed allocation as AVERROR_EXTERNAL while it encodes, and nothing else; other
+ * encoders as plain -1, and then errno, cleared when FFmpeg was entered, tells. */
 static bool is_no_memory(int result)
 {
-    return result == AVERROR(ENOMEM) || result == AVERROR_EXTERNAL;
+    return result == AVERROR(ENOMEM) || result == AVERROR_EXTERNAL || errno == ENOMEM;
 }
 
 static rd_err from_av(const struct rd_mp4 *mp4, int result)
@@ -365,6 +366,7 @@ rd_err rd_mp4_new_with(const char *encoder, const unsigned size_fps[3], struct r
         return rd_why_set(why, RD_ERR_NO_MEMORY, "no memory for the video");
     }
     rd_buf_init(&mp4->file, MP4_BYTES_MAX);
+    errno = 0;
     rd_err err = find_encoder(mp4, encoder, size_fps, why);
     if (err == RD_OK) {
         int result = new_frame(mp4);
@@ -465,6 +467,7 @@ rd_err rd_mp4_frame(struct rd_mp4 *mp4, const struct rd_image *frame)
     if (mp4->frames == FRAMES_MAX) {
         return RD_ERR_TOO_LARGE;
     }
+    errno = 0;
     int result = av_frame_make_writable(mp4->frame); /* the encoder may still hold the last one */
     if (result >= 0) {
         fill_frame(mp4->frame, frame);
@@ -482,6 +485,7 @@ rd_err rd_mp4_finish(struct rd_mp4 *mp4, struct rd_buf *out)
         return RD_ERR_INVALID_REQUEST;
     }
     mp4->finished = true;
+    errno = 0;
     int result = encode(mp4, NULL);
     if (result >= 0) {
         result = av_write_trailer(mp4->muxer);

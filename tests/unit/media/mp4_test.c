@@ -151,7 +151,7 @@ static void ffprobe_agrees(void **state)
                                   &said);
             tool_file_done(path);
             if (status == -1) {
-                print_message("ffprobe is not installed\n");
+                print_message("# ffprobe is not installed\n");
                 skip();
             }
             assert_int_equal(status, 0);
@@ -193,7 +193,7 @@ static void colours_survive(void **state)
                               &raw);
         tool_file_done(path);
         if (status == -1) {
-            print_message("ffmpeg is not installed\n");
+            print_message("# ffmpeg is not installed\n");
             skip();
         }
         assert_int_equal(status, 0);
