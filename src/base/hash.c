@@ -17,6 +17,16 @@ struct rd_hasher {
     EVP_MD_CTX *sha256; /* owned */
 };
 
+/* BLAKE3 looks at the processor on its first call, and stores what it saw without a lock. So the first
+ * call happens here, before there are threads. */
+__attribute__((constructor)) static void look_at_processor(void)
+{
+    blake3_hasher hasher;
+    uint8_t hash[RD_HASH_LEN];
+    blake3_hasher_init(&hasher);
+    blake3_hasher_finalize(&hasher, hash, sizeof hash);
+}
+
 rd_err rd_hasher_new(struct rd_hasher **ret)
 {
     struct rd_hasher *hasher = rd_mem_alloc(sizeof *hasher);
