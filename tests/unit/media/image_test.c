@@ -3,6 +3,8 @@
  * What is common to all codecs: the limits at their edges, arguments, flattening, turning. */
 #include "pictures.h"
 
+#include <pthread.h>
+
 #include "base/limits.h"
 
 static void new_at_the_limits(void **state)
@@ -177,13 +179,82 @@ static void decode_arguments(void **state)
     assert_int_equal(rd_image_decode("", 0, 3, &image, NULL), RD_ERR_INVALID_REQUEST);
 }
 
+/* Nothing is shared: several threads at once make the same bytes as one. */
+struct work {
+    struct rd_image image;
+    struct rd_buf made[4];
+};
+
+static rd_err work_once(const struct rd_image *image, struct rd_buf made[4])
+{
+    for (int media = RD_MEDIA_PNG; media <= RD_MEDIA_JPEG; media++) {
+        RD_TRY(rd_image_encode(image, (enum rd_media)media, 90, &made[media]));
+        struct rd_image got;
+        RD_TRY(rd_image_decode(made[media].data, made[media].len, 3, &got, NULL));
+        struct rd_image small;
+        rd_err err = rd_image_resize(&got, 40, 30, &small);
+        if (err == RD_OK) {
+            rd_buf_append(&made[media], small.pixels, 40 * 30 * 3);
+            rd_image_done(&small);
+        }
+        rd_image_done(&got);
+        RD_TRY(err);
+    }
+    struct rd_mp4 *mp4;
+    RD_TRY(rd_mp4_new(image->width, image->height, 10, &mp4, NULL));
+    rd_err err = rd_mp4_frame(mp4, image);
+    if (err == RD_OK) {
+        err = rd_mp4_finish(mp4, &made[RD_MEDIA_MP4]);
+    }
+    rd_mp4_free(mp4);
+    return err;
+}
+
+static void *work_thread(void *context)
+{
+    struct work *work = context;
+    for (int i = 0; i < 4; i++) {
+        rd_buf_init(&work->made[i], PICTURES_BUF_MAX);
+    }
+    return work_once(&work->image, work->made) == RD_OK ? context : NULL;
+}
+
+static void several_threads(void **state)
+{
+    (void)state;
+    enum { THREADS = 4 };
+    struct work work[THREADS];
+    pthread_t threads[THREADS];
+    for (int t = 0; t < THREADS; t++) {
+        work[t].image = picture_painted(96, 80, 3, 0);
+        assert_int_equal(pthread_create(&threads[t], NULL, work_thread, &work[t]), 0);
+    }
+    for (int t = 0; t < THREADS; t++) {
+        void *result;
+        assert_int_equal(pthread_join(threads[t], &result), 0);
+        assert_ptr_equal(result, &work[t]);
+    }
+    for (int t = 0; t < THREADS; t++) {
+        for (int i = 0; i < 4; i++) {
+            assert_int_equal(work[t].made[i].len, work[0].made[i].len);
+            assert_memory_equal(work[t].made[i].data, work[0].made[i].data, work[0].made[i].len);
+        }
+    }
+    for (int t = 0; t < THREADS; t++) {
+        for (int i = 0; i < 4; i++) {
+            rd_buf_done(&work[t].made[i]);
+        }
+        rd_image_done(&work[t].image);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(new_at_the_limits),    cmocka_unit_test(new_is_black),
         cmocka_unit_test(flatten),              cmocka_unit_test(orient),
         cmocka_unit_test(encode_arguments),     cmocka_unit_test(encode_into_a_buffer),
-        cmocka_unit_test(decode_arguments),
+        cmocka_unit_test(decode_arguments),     cmocka_unit_test(several_threads),
     };
     return cmocka_run_group_tests_name("media/image", tests, NULL, NULL);
 }

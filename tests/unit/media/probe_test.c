@@ -382,7 +382,7 @@ static void no_pictures(void **state)
 {
     (void)state;
     static const char *const others[] = {"",       "GIF89a\1\0\1\0", "BM", "<svg/>", "\xff\xd8",
-                                         "RIFF",   "\x89PNG\r\n",    "%PDF-1.7",    "\0\0\0\x20" "ftypavif",
+                                         "RIFF",   "\x89PNG\r\n",    "%PDF-1.7",    "\0\0\0\40ftypavif",
                                          "RIFF....WAVEfmt "};
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
         REFUSED(others[i], i == 8 ? 12 : strlen(others[i]), RD_ERR_INVALID_REQUEST);
