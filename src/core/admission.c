@@ -22,12 +22,12 @@ enum rd_admission rd_admission_pick(const struct rd_slots *backends, size_t coun
         if (!backend->serves) {
             continue;
         }
-        if (!backend->ready) {
-            result = result == RD_ADMISSION_NONE ? RD_ADMISSION_NOT_READY : result;
+        if (backend->taken >= backend->slots) { /* before `ready`: a full engine takes no work now */
+            result = result == RD_ADMISSION_TAKE ? result : RD_ADMISSION_FULL;
             continue;
         }
-        if (backend->taken >= backend->slots) {
-            result = result == RD_ADMISSION_TAKE ? result : RD_ADMISSION_FULL;
+        if (!backend->ready) {
+            result = result == RD_ADMISSION_NONE ? RD_ADMISSION_NOT_READY : result;
             continue;
         }
         int order = result == RD_ADMISSION_TAKE ? compare_load(backend, &backends[best]) : -1;

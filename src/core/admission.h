@@ -21,7 +21,7 @@ enum rd_admission {
     RD_ADMISSION_TAKE,      /* *ret_index has a free slot */
     RD_ADMISSION_NONE,      /* no backend is configured for it */
     RD_ADMISSION_NOT_READY, /* configured, but none is ready */
-    RD_ADMISSION_FULL,      /* ready, but every slot is taken */
+    RD_ADMISSION_FULL,      /* every slot of those that are ready is taken */
 };
 
 /* `random` is any 32 random bits. *ret_index is set only with TAKE. */

@@ -189,9 +189,10 @@ static void take_body(struct rd_call *call)
     struct rd_http_exchange *x = call->exchange;
     switch (call->route->body) {
     case RD_BODY_NONE:
-    case RD_BODY_STREAM:
         rd_http_buffer_body(x, 0);
         break;
+    case RD_BODY_STREAM:
+        break; /* `begin` says where it goes */
     case RD_BODY_JSON:
         rd_http_buffer_body(x, RD_LIMIT_JSON_BODY);
         break;
@@ -200,7 +201,7 @@ static void take_body(struct rd_call *call)
         break;
     }
     /* What is announced too large is refused before it is sent. */
-    if (rd_http_body_err(x) != RD_OK && call->route->body != RD_BODY_STREAM) {
+    if (rd_http_body_err(x) != RD_OK) {
         rd_reply_error(call, rd_http_body_err(x), NULL, NULL);
         return;
     }

@@ -184,10 +184,10 @@ def test_the_largest_upload(gateway):
     def resident():
         status = open(f"/proc/{gateway.process.pid}/status").read()
         return int(re.search(r"VmHWM:\s+(\d+)", status)[1])
-    filler = 52428800 - len(png()) - 12
     import struct
     import zlib
     base = png()
+    filler = 52428800 - len(base) - 12
     text = b"tEXt" + b"Comment\0" + b"x" * (filler - 8)
     content = base[:33] + struct.pack(">I", filler) + text + struct.pack(">I", zlib.crc32(text)) + base[33:]
     assert len(content) == 52428800

@@ -161,7 +161,7 @@ def test_edit_keeps_black_bit_for_bit(gateway):
 
 
 def test_model_hub_ids_are_aliases(start_gateway):
-    server = start_gateway(config="engines:\n  - {name: p, type: builtin, slots: 2, backend: nunchaku, "
+    server = start_gateway(config="engines:\n  - {name: p, type: builtin, slots: 2, "
                                   "models: [builtin/plasma, flux/schnell]}\n")
     by_name = server.generate(path="/image/flux/schnell/t2i", seed=1)
     by_id = server.generate(path="/image/black-forest-labs/FLUX.1-schnell/t2i", seed=1)

@@ -21,6 +21,8 @@ static void outcomes(void **state)
     struct rd_slots full[] = {{.slots = 2, .taken = 2, .serves = true, .ready = true}, down};
     assert_int_equal(rd_admission_pick(full, 2, 1, &index), RD_ADMISSION_FULL);
     assert_int_equal(index, 77);
+    struct rd_slots busy = {.slots = 1, .taken = 1, .serves = true}; /* full, hence not ready for more */
+    assert_int_equal(rd_admission_pick(&busy, 1, 1, &index), RD_ADMISSION_FULL);
     struct rd_slots mixed[] = {full[0], down, other, {.slots = 9, .taken = 8, .serves = true, .ready = true}};
     assert_int_equal(rd_admission_pick(mixed, 4, 1, &index), RD_ADMISSION_TAKE);
     assert_int_equal(index, 3);
