@@ -205,8 +205,9 @@ static void quiet(void)
     av_log_set_level(AV_LOG_QUIET);
 }
 
-/* x264 reports a failed allocation as AVERROR_EXTERNAL while it encodes, and nothing else; other
- * encoders as plain -1, and then errno, cleared when FFmpeg was entered, tells. */
+/* x264 reports a failed allocation as AVERROR_EXTERNAL while it encodes, and nothing else; others as
+ * plain -1, or not at all when they can go on with a box or a lookahead less, which makes another file.
+ * In these cases errno, cleared when FFmpeg was entered, tells: only memory sets it to ENOMEM. */
 static bool is_no_memory(int result)
 {
     return result == AVERROR(ENOMEM) || result == AVERROR_EXTERNAL || errno == ENOMEM;
@@ -214,7 +215,7 @@ static bool is_no_memory(int result)
 
 static rd_err from_av(const struct rd_mp4 *mp4, int result)
 {
-    if (result >= 0) {
+    if (result >= 0 && errno != ENOMEM) {
         return RD_OK;
     }
     RD_TRY(rd_buf_err(&mp4->file));

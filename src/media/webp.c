@@ -7,9 +7,10 @@
  * and a canvas that is not the picture's size. Straight alpha; when RGB is wanted of a picture with
  * alpha, it is laid over white. EXIF, XMP and ICC chunks are not read. What follows the RIFF is ignored.
  *
- * Memory: libwebp reports some of its failed allocations as damage or as an error of no kind. Telling a
- * client that his picture is damaged when we are short of memory would be wrong, so errno decides: the
- * library makes no system calls, and malloc sets it (POSIX).
+ * Memory: libwebp reports some of its failed allocations as damage or as an error of no kind, and some
+ * not at all: it goes on with a worse encoding. Telling a client that his picture is damaged when we
+ * are short of memory would be wrong, and so would be other bytes for the same picture. So errno
+ * decides: the library makes no system calls, and malloc sets it (POSIX).
  *
  * Writing: quality 100 is lossless with exact RGB even where alpha is 0. The effort levels are for an
  * answer that someone waits for; one thread, so the bytes do not depend on the machine's cores. */
@@ -123,7 +124,7 @@ rd_err rd_webp_encode(const struct rd_image *image, int quality, struct rd_buf *
     int ok = image->channels == 4 ? WebPPictureImportRGBA(&picture, image->pixels, stride)
                                   : WebPPictureImportRGB(&picture, image->pixels, stride);
     ok = ok && WebPEncode(&config, &picture);
-    rd_err err = ok ? RD_OK : encode_error(picture.error_code, out);
+    rd_err err = ok && errno != ENOMEM ? RD_OK : encode_error(picture.error_code, out);
     WebPPictureFree(&picture);
     return err;
 }
