@@ -94,7 +94,8 @@ static const char *advice(const struct rd_cli *cli, render_status status)
     case RENDER_ERR_AUTH:
         return cli->values[RD_CLI_KEY_FILE] == NULL && from_environment("RENDER_API_KEY") == NULL
                    ? "no key was sent: set RENDER_API_KEY, or give --key-file FILE"
-                   : "`render keys list` with an administrator's key shows what this key may do";
+                   : "the key may be revoked, expired, of another gateway, or lack a scope: `render keys "
+                     "list` with an administrator's key shows it";
     case RENDER_OK:
     case RENDER_ERR_USAGE:
     case RENDER_ERR_REFUSED:

@@ -73,7 +73,11 @@ static void print_statement(const char *text)
     const json_t *metadata = json_object_get(run, "metadata");
     print_fact("made by", rd_cli_json_text(json_object_get(run, "builder"), "id"));
     print_fact("finished", rd_cli_json_text(metadata, "finishedOn"));
-    print_fact("model", rd_cli_json_text(parameters, "model"));
+    char model[256];
+    const char *family = rd_cli_json_text(parameters, "family");
+    (void)snprintf(model, sizeof model, "%s%s%s", family, family[0] == '\0' ? "" : "/",
+                   rd_cli_json_text(parameters, "model"));
+    print_fact("model", model);
     print_fact("task", rd_cli_json_text(parameters, "task"));
     print_fact("request", rd_cli_json_text(metadata, "invocationId"));
     json_decref(statement);

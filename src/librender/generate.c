@@ -87,6 +87,9 @@ static render_status put_picture(render_client *client, struct rd_buf *body, con
     if (file == NULL) {
         return RENDER_OK;
     }
+    if (file[0] == '\0') {
+        return rd_client_fail(client, RENDER_ERR_USAGE, "%s: no file is named", name);
+    }
     rd_buf_printf(body, ",\"%s\":", name);
     if (rd_text_starts(file, "https://") || rd_text_starts(file, "http://") ||
         rd_text_starts(file, "data:")) {

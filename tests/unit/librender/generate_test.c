@@ -193,6 +193,8 @@ static void test_wrong_arguments(void **state)
          "render_generate_many"},
         {{.model = "a/b", .prompt = "p", .seed = -1, .image_file = "/nonexistent"}, RENDER_ERR_IO,
          "image: cannot open /nonexistent"},
+        {{.model = "a/b", .prompt = "p", .seed = -1, .image_file = ""}, RENDER_ERR_USAGE,
+         "image: no file is named"},
         {{.model = "a/b", .prompt = "p", .seed = -1, .mask_file = "/tmp"}, RENDER_ERR_IO, "mask: "},
         {{.model = "a/b", .prompt = "p", .seed = -1, .image_file = text_file}, RENDER_ERR_USAGE,
          "is not a PNG, JPEG or WebP file"},
