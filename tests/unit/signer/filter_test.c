@@ -82,7 +82,8 @@ static void everything_else_kills_too(void **state)
 {
     (void)state;
     if (!rd_signerd_filter_strict) {
-        skip(); /* sanitizer build */
+        print_message("# not tried: a sanitizer build's filter is relaxed\n");
+        return;
     }
     static const long calls[] = {
         SYS_openat, SYS_getpid, SYS_mmap,   SYS_mprotect, SYS_brk,    SYS_clone,
@@ -107,14 +108,16 @@ static void other_descriptors_are_out_of_reach(void **state)
     (void)state;
     static char byte[1];
     if (!rd_signerd_filter_strict) {
-        skip();
+        print_message("# not tried: a sanitizer build's filter is relaxed\n");
+        return;
     }
     assert_killed(SYS_read, other, (long)byte, 1);
     assert_killed(SYS_write, other, (long)byte, 1);
     assert_killed(SYS_write, STDERR_FILENO, (long)byte, 1);
     assert_killed(SYS_read, -1, (long)byte, 1);
-    /* the channel's number in the low half only is the same descriptor to the kernel */
-    int status = try_call(SYS_write, channel[1], (long)byte, 1);
+    /* To the kernel the low half of the register is the descriptor: so it is to the filter. */
+    assert_killed(SYS_write, (long)((uint64_t)channel[1] << 32) + other, (long)byte, 1);
+    int status = try_call(SYS_write, channel[1] + (1L << 32), (long)byte, 1);
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
