@@ -15,7 +15,6 @@
 
 #include "base/limits.h"
 #include "base/text.h"
-#include "request/fields.h"
 
 /* One open object (keys != NULL) or array. */
 struct frame {
@@ -24,6 +23,7 @@ struct frame {
     size_t count, next;
 };
 
+static const double short_max = 1e10; /* up to here, thousandths fit far below 2^53 */
 static const double whole_max = 9007199254740992.0; /* 2^53: above, not every integer is a double */
 
 static int compare_keys(const void *a, const void *b)
@@ -31,9 +31,13 @@ static int compare_keys(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* The keys of an object, sorted, without those that the table knows if `unknown` is set. */
-static rd_err sorted_keys(json_t *object, bool unknown, struct rd_arena *arena,
-                          const char ***ret_keys, size_t *ret_count)
+static int compare_members(const void *a, const void *b)
+{
+    return strcmp(((const struct rd_member *)a)->key, ((const struct rd_member *)b)->key);
+}
+
+static rd_err sorted_keys(json_t *object, struct rd_arena *arena, const char ***ret_keys,
+                          size_t *ret_count)
 {
     size_t count = 0;
     const char **keys = rd_arena_alloc(arena, json_object_size(object) * sizeof *keys);
@@ -42,10 +46,7 @@ static rd_err sorted_keys(json_t *object, bool unknown, struct rd_arena *arena,
     }
     for (void *iter = json_object_iter(object); iter != NULL;
          iter = json_object_iter_next(object, iter)) {
-        const char *key = json_object_iter_key(iter);
-        if (!unknown || rd_field_find(key) == NULL) {
-            keys[count++] = key;
-        }
+        keys[count++] = json_object_iter_key(iter);
     }
     qsort(keys, count, sizeof *keys, compare_keys);
     *ret_keys = keys;
@@ -53,10 +54,40 @@ static rd_err sorted_keys(json_t *object, bool unknown, struct rd_arena *arena,
     return RD_OK;
 }
 
+/* `thousandths` / 1000 without trailing zeros. By hand: printf costs as much as parsing a request. */
+static void write_thousandths(int64_t thousandths, struct rd_buf *out)
+{
+    char text[32];
+    size_t at = sizeof text;
+    uint64_t rest = thousandths < 0 ? 0 - (uint64_t)thousandths : (uint64_t)thousandths;
+    unsigned decimals = 3;
+    while (decimals > 0 && rest % 10 == 0) {
+        rest /= 10;
+        decimals--;
+    }
+    for (bool point = decimals > 0; rest > 0 || point || at == sizeof text; rest /= 10) {
+        text[--at] = (char)('0' + rest % 10);
+        if (point && --decimals == 0) {
+            text[--at] = '.';
+            point = false;
+            if (rest < 10) {
+                text[--at] = '0';
+            }
+        }
+    }
+    if (thousandths < 0) {
+        text[--at] = '-';
+    }
+    rd_buf_append(out, text + at, sizeof text - at);
+}
+
 void rd_canonical_number(double value, struct rd_buf *out)
 {
-    if (fabs(value) <= whole_max && value == trunc(value)) {
-        rd_buf_printf(out, "%" PRId64, (int64_t)value); /* also turns -0 into 0 */
+    int64_t thousandths = fabs(value) < short_max ? (int64_t)round(value * 1000) : 0;
+    if (fabs(value) < short_max && (double)thousandths / 1000 == value) {
+        write_thousandths(thousandths, out); /* exact: division rounds as reading the text would */
+    } else if (fabs(value) <= whole_max && value == trunc(value)) {
+        rd_buf_printf(out, "%" PRId64, (int64_t)value);
     } else {
         rd_buf_json_number(out, value);
     }
@@ -100,7 +131,7 @@ static rd_err open_frame(json_t *node, struct rd_arena *arena, struct frame *fra
 {
     *frame = (struct frame){.node = node};
     if (json_is_object(node)) {
-        RD_TRY(sorted_keys(node, false, arena, &frame->keys, &frame->count));
+        RD_TRY(sorted_keys(node, arena, &frame->keys, &frame->count));
     } else {
         frame->count = json_array_size(node);
     }
@@ -170,7 +201,7 @@ static rd_err write_field(const struct rd_generation *generation, const struct r
     case RD_FIELD_INTEGER: {
         uint32_t number;
         memcpy(&number, member, sizeof number);
-        rd_buf_printf(out, "%" PRIu32, number);
+        rd_canonical_number(number, out);
         break;
     }
     case RD_FIELD_NUMBER: {
@@ -220,28 +251,44 @@ static bool is_written(const struct rd_generation *generation, const struct rd_f
            (field->type != RD_FIELD_PRESET || given != NULL);
 }
 
-rd_err rd_canonical_request(const struct rd_generation *generation, json_t *body,
+/* Names of the table need no escapes. */
+static void write_name(const char *name, struct rd_buf *out)
+{
+    size_t len = strlen(name);
+    char *room = rd_buf_reserve(out, len + 3);
+    if (room != NULL) {
+        room[0] = '"';
+        memcpy(room + 1, name, len);
+        memcpy(room + 1 + len, "\":", 2);
+        rd_buf_commit(out, len + 3);
+    }
+}
+
+rd_err rd_canonical_request(const struct rd_generation *generation, struct rd_members *members,
                             struct rd_arena *arena, struct rd_buf *out)
 {
-    const char **keys;
-    size_t keys_count;
-    RD_TRY(sorted_keys(body, true, arena, &keys, &keys_count));
+    const struct rd_member *unknown = members->unknown;
+    qsort(members->unknown, members->unknown_count, sizeof *unknown, compare_members);
     size_t start = out->len;
     size_t row = 0;
     size_t key = 0;
-    while (row < rd_fields_count || key < keys_count) {
-        bool known = key == keys_count ||
-                     (row < rd_fields_count && strcmp(rd_fields[row].name, keys[key]) < 0);
-        const char *name = known ? rd_fields[row].name : keys[key];
-        json_t *given = json_object_get(body, name);
-        if (known && !is_written(generation, &rd_fields[row], given)) {
+    while (row < rd_fields_count || key < members->unknown_count) {
+        const struct rd_field *field = &rd_fields[row];
+        if (row < rd_fields_count && !is_written(generation, field, members->known[row])) {
             row++;
             continue;
         }
         rd_buf_char(out, out->len == start ? '{' : ',');
-        write_key(name, out);
-        RD_TRY(known ? write_field(generation, &rd_fields[row++], given, arena, out)
-                     : rd_canonical_value(json_object_get(body, keys[key++]), arena, out));
+        if (key == members->unknown_count ||
+            (row < rd_fields_count && strcmp(field->name, unknown[key].key) < 0)) {
+            write_name(field->name, out);
+            RD_TRY(write_field(generation, field, members->known[row], arena, out));
+            row++;
+        } else {
+            write_key(unknown[key].key, out);
+            RD_TRY(rd_canonical_value(unknown[key].value, arena, out));
+            key++;
+        }
     }
     rd_buf_char(out, '}');
     return rd_buf_err(out);

@@ -13,14 +13,26 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "core/generation.h"
+#include "request/fields.h"
+
+/* The body's members, each looked up once: by row of rd_fields, and those that no row knows. */
+struct rd_member {
+    const char *key;
+    json_t *value;
+};
+struct rd_members {
+    json_t *known[RD_FIELDS_MAX]; /* NULL: the body has none; rows of one name share the value */
+    struct rd_member *unknown;    /* in the arena; sorted by key when written */
+    size_t unknown_count;
+};
 
 /* Appends any JSON value. Nesting is bounded by RD_LIMIT_JSON_DEPTH (INTERNAL beyond). */
 rd_err rd_canonical_value(json_t *value, struct rd_arena *arena, struct rd_buf *out) RD_MUST;
 void rd_canonical_number(double value, struct rd_buf *out);
 
-/* Appends the whole request. `body` is the parsed body: it gives the unknown fields and what stands in
- * the text as given (URLs, LoRA items, whose weights must be filled in). */
-rd_err rd_canonical_request(const struct rd_generation *generation, json_t *body,
+/* Appends the whole request. `members` gives the unknown fields and what stands in the text as given
+ * (URLs, LoRA items, whose weights must be filled in). */
+rd_err rd_canonical_request(const struct rd_generation *generation, struct rd_members *members,
                             struct rd_arena *arena, struct rd_buf *out) RD_MUST;
 
 #endif

@@ -56,6 +56,8 @@ struct rd_field {
 
 #define RD_FIELD_TASK(task) (1u << (task))
 
+enum { RD_FIELDS_MAX = 64 }; /* rows: struct rd_parse keeps a bit for each */
+
 extern const struct rd_field rd_fields[];
 extern const size_t rd_fields_count;
 extern const struct rd_field rd_lora_fields[];

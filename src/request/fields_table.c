@@ -119,6 +119,7 @@ const struct rd_field rd_lora_fields[] = {
 const size_t rd_lora_fields_count = sizeof rd_lora_fields / sizeof rd_lora_fields[0];
 /* clang-format on */
 
+_Static_assert(sizeof rd_fields / sizeof rd_fields[0] <= RD_FIELDS_MAX, "a bit for each row");
 /* INTEGER rows are stored through uint32_t, into members that are unsigned or uint32_t. */
 _Static_assert(sizeof(unsigned) == sizeof(uint32_t), "INTEGER fields are 32 bits");
 

@@ -15,8 +15,9 @@
 #include "request/canonical.h"
 #include "request/readers.h"
 
-/* Escapes and numbers can grow a value six-fold, and defaults add a kilobyte. */
+/* Escapes and numbers can grow a value six-fold, and defaults add less than a kilobyte. */
 #define CANONICAL_MAX (8 * RD_LIMIT_JSON_BODY)
+#define CANONICAL_DEFAULTS 1024
 
 static const char default_preset[] = "standard";
 
@@ -144,12 +145,36 @@ static bool query_has(const struct rd_parse *parse, const struct rd_field *field
            (field->type == RD_FIELD_BACKEND && parse->context->backend != NULL);
 }
 
+/* Looks every member up once. */
+static rd_err sort_out(json_t *root, struct rd_arena *arena, struct rd_members *members)
+{
+    members->unknown = rd_arena_alloc(arena, json_object_size(root) * sizeof *members->unknown);
+    if (members->unknown == NULL) {
+        return RD_ERR_NO_MEMORY;
+    }
+    const struct rd_field *end = rd_fields + rd_fields_count;
+    for (void *iter = json_object_iter(root); iter != NULL;
+         iter = json_object_iter_next(root, iter)) {
+        const char *key = json_object_iter_key(iter);
+        const struct rd_field *field = rd_field_find(key);
+        if (field == NULL) {
+            members->unknown[members->unknown_count++] =
+                (struct rd_member){.key = key, .value = json_object_iter_value(iter)};
+            continue;
+        }
+        for (; field < end && strcmp(field->name, key) == 0; field++) {
+            members->known[field - rd_fields] = json_object_iter_value(iter);
+        }
+    }
+    return RD_OK;
+}
+
 static rd_err walk(struct rd_parse *parse)
 {
     enum rd_task task = parse->context->task;
     for (size_t i = 0; i < rd_fields_count; i++) {
         const struct rd_field *field = &rd_fields[i];
-        json_t *value = json_object_get(parse->root, field->name);
+        json_t *value = parse->members.known[i];
         if ((field->tasks & RD_FIELD_TASK(task)) == 0) {
             if (value != NULL && rd_field_find_for(field->name, task) == NULL) {
                 add_not_applicable(parse, field);
@@ -225,8 +250,18 @@ static void set_default(struct rd_parse *parse, const struct rd_field *field)
     }
 }
 
-/* Every field that the request does not have, also those of other tasks, so that no member is left
- * without a sensible value. Rows of this task come last: steps has two. */
+/* Fields of other tasks: so that no member is left without a sensible value. Before the walk, since
+ * two rows may share a member (steps). */
+static void set_foreign_defaults(struct rd_parse *parse)
+{
+    for (size_t i = 0; i < rd_fields_count; i++) {
+        if ((rd_fields[i].tasks & RD_FIELD_TASK(parse->context->task)) == 0) {
+            set_default(parse, &rd_fields[i]);
+        }
+    }
+}
+
+/* Fields of the task that the request does not have. */
 static void set_defaults(struct rd_parse *parse)
 {
     const struct rd_model *model = parse->context->model;
@@ -236,8 +271,8 @@ static void set_defaults(struct rd_parse *parse)
         }
     }
     for (size_t i = 0; i < rd_fields_count; i++) {
-        const struct rd_field *taken = rd_field_find_for(rd_fields[i].name, parse->context->task);
-        if ((parse->given & (uint64_t)1 << i) == 0 && (taken == NULL || taken == &rd_fields[i])) {
+        if ((parse->given & (uint64_t)1 << i) == 0 &&
+            (rd_fields[i].tasks & RD_FIELD_TASK(parse->context->task)) != 0) {
             set_default(parse, &rd_fields[i]);
         }
     }
@@ -280,7 +315,8 @@ static rd_err write_canonical(struct rd_parse *parse)
 {
     RD_AUTO_BUF struct rd_buf out;
     rd_buf_init(&out, CANONICAL_MAX);
-    RD_TRY(rd_canonical_request(parse->generation, parse->root, parse->arena, &out));
+    (void)rd_buf_reserve(&out, parse->scan.len + CANONICAL_DEFAULTS); /* one allocation, most often */
+    RD_TRY(rd_canonical_request(parse->generation, &parse->members, parse->arena, &out));
     parse->generation->json = rd_arena_strndup(parse->arena, rd_buf_cstr(&out), out.len);
     parse->generation->json_len = out.len;
     return parse->generation->json == NULL ? RD_ERR_NO_MEMORY : RD_OK;
@@ -291,7 +327,6 @@ rd_err rd_request_parse(const char *body, size_t len, const struct rd_request_co
                         struct rd_problems *problems)
 {
     assert(context->model != NULL && context->task < RD_TASK_COUNT_);
-    assert(rd_fields_count <= 64); /* struct rd_parse keeps one bit a row */
     *problems = (struct rd_problems){0};
     struct rd_parse parse = {
         .context = context, .arena = arena, .problems = problems, .body = body};
@@ -299,12 +334,13 @@ rd_err rd_request_parse(const char *body, size_t len, const struct rd_request_co
     AUTO_JSON json_t *root = NULL;
     size_t big;
     RD_TRY(load(&parse, &root, &big));
-    parse.root = root;
+    RD_TRY(sort_out(root, arena, &parse.members));
     parse.generation = new_generation(&parse);
     if (parse.generation == NULL) {
         return RD_ERR_NO_MEMORY;
     }
     check_route(&parse);
+    set_foreign_defaults(&parse);
     RD_TRY(walk(&parse));
     set_defaults(&parse);
     const struct rd_generation *got = parse.generation;

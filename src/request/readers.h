@@ -7,7 +7,7 @@
 
 #include <jansson.h>
 
-#include "request/fields.h"
+#include "request/canonical.h"
 #include "request/request.h"
 #include "request/scan.h"
 
@@ -19,7 +19,7 @@ struct rd_parse {
     struct rd_generation *generation;
     const char *body; /* as it came; data: URIs are read from here */
     struct rd_scan scan;
-    json_t *root;                    /* the parsed body */
+    struct rd_members members;       /* of the parsed body */
     const struct rd_preset *preset;  /* the named one; later the standard one; or NULL */
     uint64_t given;                  /* bit i: the request has a value for rd_fields[i] */
 };

@@ -3,8 +3,8 @@
  * canonical.c: known answers, one spelling for one request, and that its output is its own input. */
 #include "fixture.h"
 
-#include <float.h>
 #include <math.h>
+#include <stdlib.h>
 
 #include "request/canonical.h"
 
@@ -109,6 +109,33 @@ static void numbers(void **state)
     assert_number(9007199254740992.0, "9007199254740992");
     assert_number(1e300, "1e+300");
     assert_number(5e-324, "4.94066e-324");
+    assert_number(0.001, "0.001");
+    assert_number(-0.05, "-0.05");
+    assert_number(12.5, "12.5");
+    assert_number(-100.25, "-100.25");
+    assert_number(0.0005, "0.0005");
+    assert_number(9999999999.999, "9999999999.999");
+    assert_number(10000000000.5, "10000000000.5");
+    assert_number(-9007199254740992.0, "-9007199254740992");
+    assert_number(18014398509481984.0, "18014398509481984");
+}
+
+/* Whatever the form, it reads back as the same value; and short values stay short. */
+static void numbers_read_back(void **state)
+{
+    (void)state;
+    uint64_t random = 88172645463325252u;
+    for (int i = 0; i < 200000; i++) {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        double value = (double)(int64_t)(random >> (i % 60)) / (i % 3 == 0 ? 1000.0 : i % 3 == 1 ? 7.0 : 64.0);
+        RD_AUTO_BUF struct rd_buf out;
+        rd_buf_init(&out, 64);
+        rd_canonical_number(value, &out);
+        assert_true(strtod(rd_buf_cstr(&out), NULL) == value);
+        assert_true(out.len <= 24);
+    }
 }
 
 static void value_of(const char *json, const char *want)
@@ -169,6 +196,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(known_answers),    cmocka_unit_test(one_spelling),
         cmocka_unit_test(is_its_own_input), cmocka_unit_test(numbers),
+        cmocka_unit_test(numbers_read_back),
         cmocka_unit_test(values),           cmocka_unit_test(bounded_depth),
     };
     return cmocka_run_group_tests_name("request/canonical", tests, NULL, NULL);
