@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Pictures in memory, and the one door to the codecs: rd_image_decode and rd_image_encode check what
- * is common to all of them (limits, channels, quality), so that no codec is entered without. See
- * media.h for the contract, codec.h for the split, resize.c for resizing. */
+ * Pictures in memory, and the one door to the codecs: rd_image_decode and rd_image_encode check
+ * what is common to all of them (limits, channels, quality), so that no codec is entered without.
+ * See media.h for the contract, codec.h for the split, resize.c for resizing. */
 #include "media/codec.h"
 
 #include <string.h>
@@ -68,8 +68,8 @@ rd_err rd_image_orient(struct rd_image *image, unsigned orientation)
     static const struct {
         bool flip_x, flip_y, turned;
     } moves[9] = {
-        [2] = {true, false, false}, [3] = {true, true, false},  [4] = {false, true, false},
-        [5] = {false, false, true}, [6] = {false, true, true},  [7] = {true, true, true},
+        [2] = {true, false, false}, [3] = {true, true, false}, [4] = {false, true, false},
+        [5] = {false, false, true}, [6] = {false, true, true}, [7] = {true, true, true},
         [8] = {true, false, true},
     };
     if (orientation < 2 || orientation > 8) {
@@ -155,7 +155,8 @@ rd_err rd_image_encode(const struct rd_image *image, enum rd_media media, int qu
 {
     RD_TRY(rd_buf_err(out));
     RD_TRY(rd_media_check_size(image->width, image->height, NULL));
-    if (!channels_ok(image->channels) || (media != RD_MEDIA_PNG && (quality < 1 || quality > 100))) {
+    if (!channels_ok(image->channels) ||
+        (media != RD_MEDIA_PNG && (quality < 1 || quality > 100))) {
         return RD_ERR_INVALID_REQUEST;
     }
     size_t before = out->len;

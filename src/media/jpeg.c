@@ -6,23 +6,23 @@
  * longjmps to the one setjmp of the call. As in png.c, what must survive the jump lives in a struct
  * of the caller's frame, and the caller destroys the library's object afterwards either way.
  *
- * Reading is strict where pixels are concerned. libjpeg goes on after damage and says so in warnings;
- * here a warning is an error, with two exceptions that lose nothing: an unknown JFIF version, and up to
- * PADDING_MAX bytes of padding in front of the end marker, which some cameras leave. The end of the
- * input before the end marker is an error too (the library would invent the marker), and so is a
- * multi-scan file that ends although a component was never sent, or was left half refined. What
- * follows the end marker is ignored: phones put previews and depth maps there.
+ * Reading is strict where pixels are concerned. libjpeg goes on after damage and says so in
+ * warnings; here a warning is an error, with two exceptions that lose nothing: an unknown JFIF
+ * version, and up to PADDING_MAX bytes of padding in front of the end marker, which some cameras
+ * leave. The end of the input before the end marker is an error too (the library would invent the
+ * marker), and so is a multi-scan file that ends although a component was never sent, or was left
+ * half refined. What follows the end marker is ignored: phones put previews and depth maps there.
  * A JPEG carries no checksum: damage that decodes cleanly cannot be noticed, here or anywhere.
  *
- * Two bombs are particular to progressive files: coefficients of the whole picture are held (at most
- * 8 bytes a pixel, so the pixel limit bounds them), and each of any number of nearly empty scans costs
- * a walk over the picture; SCANS_MAX stops that.
+ * Two bombs are particular to progressive files: coefficients of the whole picture are held (at
+ * most 8 bytes a pixel, so the pixel limit bounds them), and each of any number of nearly empty
+ * scans costs a walk over the picture; SCANS_MAX stops that.
  *
  * CMYK: Adobe writes it inverted and marks the file; others do not. Both become RGB by the plain
  * product, without a colour profile.
  *
- * Writing: 4:4:4 from FULL_CHROMA_QUALITY up, where chroma subsampling would be the visible loss, and
- * 4:2:0 below; the accurate integer DCT, which is the same on every machine. */
+ * Writing: 4:4:4 from FULL_CHROMA_QUALITY up, where chroma subsampling would be the visible loss,
+ * and 4:2:0 below; the accurate integer DCT, which is the same on every machine. */
 #include "media/codec.h"
 
 #include <setjmp.h>
@@ -66,8 +66,9 @@ struct writer {
     struct errors errors;
     struct jpeg_destination_mgr target;
     struct rd_buf *out;
-    /* The library writes here, and it goes on to `out` in whole chunks: it asks for a new chunk as soon
-     * as one is full, even when nothing follows, so lending it `out` itself would need room to spare. */
+    /* The library writes here, and it goes on to `out` in whole chunks: it asks for a new chunk as
+     * soon as one is full, even when nothing follows, so lending it `out` itself would need room to
+     * spare. */
     JOCTET chunk[WRITE_CHUNK];
 };
 
@@ -120,7 +121,8 @@ static void source_nothing(j_decompress_ptr codec)
     (void)codec;
 }
 
-/* The whole file is in the buffer from the start, so being asked for more means that it ends early. */
+/* The whole file is in the buffer from the start, so being asked for more means that it ends early.
+ */
 static boolean source_fill(j_decompress_ptr codec)
 {
     struct reader *reader = codec->client_data;
@@ -208,7 +210,8 @@ static void reader_start(struct reader *reader)
     codec->err = errors_init(&reader->errors);
     codec->client_data = reader;
     jpeg_create_decompress(codec);
-    codec->mem->max_memory_to_use = 0; /* the pixel limit bounds it, not the environment's JPEGMEM */
+    codec->mem->max_memory_to_use =
+        0; /* the pixel limit bounds it, not the environment's JPEGMEM */
     reader->source = (struct jpeg_source_mgr){
         .next_input_byte = reader->input->bytes,
         .bytes_in_buffer = reader->input->len,
@@ -236,7 +239,7 @@ static rd_err read_jpeg(struct reader *reader)
         give_up(&reader->errors, RD_ERR_INVALID_REQUEST, "two sizes");
     }
     bool cmyk = codec->num_components == 4;
-    codec->out_color_space = cmyk                          ? JCS_CMYK
+    codec->out_color_space = cmyk                           ? JCS_CMYK
                              : reader->input->channels == 4 ? JCS_EXT_RGBA
                                                             : JCS_RGB;
     codec->dct_method = JDCT_ISLOW;

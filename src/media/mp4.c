@@ -4,17 +4,18 @@
  *
  * Encoders are a table, tried in order; the first that opens is used. Each runs on one thread with
  * FFmpeg's bit-exact flags and, for x264, with code paths that do not depend on the processor's
- * features: the same frames give the same bytes. No B frames, so decoding order is showing order and
- * the first frame has time 0, without an edit list.
+ * features: the same frames give the same bytes. No B frames, so decoding order is showing order
+ * and the first frame has time 0, without an edit list.
  *
- * RGB becomes YUV 4:2:0 here, not in libswscale: BT.709, limited range, 16-bit fixed point; one chroma
- * sample is the mean of its four pixels (declared as centred). So the encoder's input is the same on
- * every machine, and one library less is needed. Because one chroma sample serves two by two pixels,
- * odd sizes are refused.
+ * RGB becomes YUV 4:2:0 here, not in libswscale: BT.709, limited range, 16-bit fixed point; one
+ * chroma sample is the mean of its four pixels (declared as centred). So the encoder's input is the
+ * same on every machine, and one library less is needed. Because one chroma sample serves two by
+ * two pixels, odd sizes are refused.
  *
- * The file grows in a rd_buf behind a seekable AVIOContext. "faststart" puts moov first by moving the
- * finished mdat up: to do so the muxer opens its own output a second time for reading, which io_open
- * answers with another AVIOContext on the same memory. No date is written (bit-exact muxing).
+ * The file grows in a rd_buf behind a seekable AVIOContext. "faststart" puts moov first by moving
+ * the finished mdat up: to do so the muxer opens its own output a second time for reading, which
+ * io_open answers with another AVIOContext on the same memory. No date is written (bit-exact
+ * muxing).
  *
  * FFmpeg logs to stderr by itself; that is switched off for the process once, as library code here
  * never logs. One rd_mp4 is for one thread at a time; different ones are independent. */
@@ -34,10 +35,10 @@
 #include "base/mem.h"
 
 enum {
-    FPS_MAX = 120,       /* faster than any screen's content */
-    FRAMES_MAX = 36000,  /* 5 minutes at 120, 20 at 30; the contract's longest is seconds */
-    IO_BUFFER = 65536,   /* what the muxer gathers before it calls us */
-    KEY_FRAME_S = 2,     /* seconds between key frames: how far a player seeks */
+    FPS_MAX = 120,      /* faster than any screen's content */
+    FRAMES_MAX = 36000, /* 5 minutes at 120, 20 at 30; the contract's longest is seconds */
+    IO_BUFFER = 65536,  /* what the muxer gathers before it calls us */
+    KEY_FRAME_S = 2,    /* seconds between key frames: how far a player seeks */
     Y_BITS = 16
 };
 #define MP4_BYTES_MAX RD_MIB(512) /* the file is built in memory */
@@ -70,7 +71,8 @@ static int io_write(void *opaque, io_byte *from, int len)
     struct rd_mp4 *mp4 = opaque;
     struct rd_buf *file = &mp4->file;
     size_t count = len > 0 ? (size_t)len : 0;
-    /* Moving a small mdat up behind a larger moov writes beyond the end first; the gap is filled later. */
+    /* Moving a small mdat up behind a larger moov writes beyond the end first; the gap is filled
+     * later. */
     while (file->len < mp4->at && file->err == RD_OK) {
         rd_buf_char(file, '\0');
     }
@@ -190,8 +192,8 @@ static int io_close_again(AVFormatContext *muxer, AVIOContext *io)
 
 static const struct {
     const char *name;
-    const char *options; /* FFmpeg's "key=value:key=value" for the encoder itself */
-    int constant_quality; /* 0, or the fixed quantizer of 1 (best) to 31 */
+    const char *options;           /* FFmpeg's "key=value:key=value" for the encoder itself */
+    int constant_quality;          /* 0, or the fixed quantizer of 1 (best) to 31 */
     unsigned bits_per_1000_pixels; /* 0, or the rate for an encoder that knows no quality */
     bool takes_all; /* every size and rate that is let in here; then only memory can stop it */
 } encoders[] = {
@@ -205,9 +207,10 @@ static void quiet(void)
     av_log_set_level(AV_LOG_QUIET);
 }
 
-/* x264 reports a failed allocation as AVERROR_EXTERNAL while it encodes, and nothing else; others as
- * plain -1, or not at all when they can go on with a box or a lookahead less, which makes another file.
- * In these cases errno, cleared when FFmpeg was entered, tells: only memory sets it to ENOMEM. */
+/* x264 reports a failed allocation as AVERROR_EXTERNAL while it encodes, and nothing else; others
+ * as plain -1, or not at all when they can go on with a box or a lookahead less, which makes
+ * another file. In these cases errno, cleared when FFmpeg was entered, tells: only memory sets it
+ * to ENOMEM. */
 static bool is_no_memory(int result)
 {
     return result == AVERROR(ENOMEM) || result == AVERROR_EXTERNAL || errno == ENOMEM;
@@ -285,7 +288,8 @@ static rd_err find_encoder(struct rd_mp4 *mp4, const char *only, const unsigned 
             return RD_OK;
         }
         /* Going on to the next would make another file of the same frames, for a passing reason. */
-        if (is_no_memory(result) || (encoders[i].takes_all && result != AVERROR_ENCODER_NOT_FOUND)) {
+        if (is_no_memory(result) ||
+            (encoders[i].takes_all && result != AVERROR_ENCODER_NOT_FOUND)) {
             return rd_why_set(why, RD_ERR_NO_MEMORY, "no memory for the video encoder");
         }
     }
@@ -355,8 +359,8 @@ rd_err rd_mp4_new_with(const char *encoder, const unsigned size_fps[3], struct r
     (void)pthread_once(&once, quiet);
     RD_TRY(rd_media_check_size(size_fps[0], size_fps[1], why));
     if (size_fps[0] % 2 != 0 || size_fps[1] % 2 != 0) {
-        return rd_why_set(why, RD_ERR_INVALID_REQUEST, "a video of %u x %u pixels; both must be even",
-                          size_fps[0], size_fps[1]);
+        return rd_why_set(why, RD_ERR_INVALID_REQUEST,
+                          "a video of %u x %u pixels; both must be even", size_fps[0], size_fps[1]);
     }
     if (size_fps[2] < 1 || size_fps[2] > FPS_MAX) {
         return rd_why_set(why, RD_ERR_INVALID_REQUEST, "a video of %u frames a second; 1 to %d",
@@ -402,8 +406,8 @@ static uint8_t luma(const uint8_t *p)
     return (uint8_t)((sum + (16u << Y_BITS) + (1u << (Y_BITS - 1))) >> Y_BITS);
 }
 
-/* 224/255 of the colour difference, of the sum of four pixels. Each triple adds up to 0, so that gray
- * is exactly 128. The sum stays positive: 128 outweighs the most negative difference. */
+/* 224/255 of the colour difference, of the sum of four pixels. Each triple adds up to 0, so that
+ * gray is exactly 128. The sum stays positive: 128 outweighs the most negative difference. */
 static uint8_t chroma(const int32_t sum[3], const int32_t factor[3])
 {
     enum { BITS = Y_BITS + 2 };

@@ -3,9 +3,9 @@
  * PNG through libpng.
  *
  * Errors. libpng reports by calling back, and the callback must not return: ours keeps the text and
- * longjmps to the one setjmp of the call. Everything that must survive the jump lives in a struct of
- * the caller's frame, whose address libpng holds; no local variable changes between setjmp and the
- * jump, so none needs to be volatile. The caller frees afterwards, whichever way it came back.
+ * longjmps to the one setjmp of the call. Everything that must survive the jump lives in a struct
+ * of the caller's frame, whose address libpng holds; no local variable changes between setjmp and
+ * the jump, so none needs to be volatile. The caller frees afterwards, whichever way it came back.
  *
  * Reading is strict. Warnings and "benign" errors are errors: with the chunks that are read here
  * (the critical ones and tRNS) each means that data is missing, twice there or contradicts itself.
@@ -19,9 +19,9 @@
  *
  * Writing is for an answer that someone waits for, so the settings were chosen by measuring: the
  * "average" filter and run-length + Huffman coding, without the search for matches. On 1024 x 1024
- * pixels that took 26 ms where level 1 with matches took 38 to 48, and gave smaller files wherever the
- * picture has noise in it; flat areas still collapse, which Huffman alone would not do. No ancillary
- * chunk is written, so nothing depends on the time. */
+ * pixels that took 26 ms where level 1 with matches took 38 to 48, and gave smaller files wherever
+ * the picture has noise in it; flat areas still collapse, which Huffman alone would not do. No
+ * ancillary chunk is written, so nothing depends on the time. */
 #include "media/codec.h"
 
 #include <setjmp.h>
@@ -66,8 +66,8 @@ static void on_error(png_structp png, png_const_charp message)
     longjmp(job->env, 1);
 }
 
-/* Remembered, and an error at the end. Not at once: libpng does not expect to be left from here, and
- * would leak what it holds. */
+/* Remembered, and an error at the end. Not at once: libpng does not expect to be left from here,
+ * and would leak what it holds. */
 static void on_warning(png_structp png, png_const_charp message)
 {
     struct job *job = png_get_error_ptr(png);
@@ -129,8 +129,8 @@ static void set_limits(struct job *job)
     png_set_read_fn(png, job, on_read);
 }
 
-/* Asks libpng for 8-bit RGB or RGBA and returns the channels that will come: 4 also when 3 are wanted
- * of a picture with transparency, which is then laid over white. */
+/* Asks libpng for 8-bit RGB or RGBA and returns the channels that will come: 4 also when 3 are
+ * wanted of a picture with transparency, which is then laid over white. */
 static unsigned set_transforms(struct job *job)
 {
     png_structp png = job->png;
@@ -151,8 +151,8 @@ static unsigned set_transforms(struct job *job)
     return channels;
 }
 
-/* Indices to colours, in place: the indices are the last bytes of the pixel memory, and pixel i of n
- * ends at (i + 1) * channels, which is not beyond index i + 1, at n * (channels - 1) + i + 1. */
+/* Indices to colours, in place: the indices are the last bytes of the pixel memory, and pixel i of
+ * n ends at (i + 1) * channels, which is not beyond index i + 1, at n * (channels - 1) + i + 1. */
 static void look_up(struct job *job)
 {
     png_colorp colours = NULL;

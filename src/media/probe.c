@@ -12,13 +12,13 @@
  *         "VP8 " (key frame header), "VP8L" or "VP8X" (canvas size and flags); after VP8X come
  *         others, and among them the picture, whose size must be the canvas's.  (little endian)
  *
- * Decisions. Strict: a size that the format allows but no decoder here takes (arithmetic or lossless
- * or 12-bit JPEG, a JPEG whose height comes later in DNL) is refused here, with a reason. Animated
- * WebP is refused: it holds no still picture, and its first frame would be a guess at what was meant;
- * an APNG is taken, since a PNG's IDAT is its still picture by definition. Only an EXIF block in front
- * of the frame header counts, so that probing needs no more bytes than finding the size does; a broken
- * EXIF block means "as stored", as everywhere else. Every read is preceded by its bounds check against
- * the bytes at hand; every loop step moves forward. */
+ * Decisions. Strict: a size that the format allows but no decoder here takes (arithmetic or
+ * lossless or 12-bit JPEG, a JPEG whose height comes later in DNL) is refused here, with a reason.
+ * Animated WebP is refused: it holds no still picture, and its first frame would be a guess at what
+ * was meant; an APNG is taken, since a PNG's IDAT is its still picture by definition. Only an EXIF
+ * block in front of the frame header counts, so that probing needs no more bytes than finding the
+ * size does; a broken EXIF block means "as stored", as everywhere else. Every read is preceded by
+ * its bounds check against the bytes at hand; every loop step moves forward. */
 #include "media/codec.h"
 
 #include <string.h>
@@ -63,8 +63,8 @@ rd_err rd_media_check_size(unsigned width, unsigned height, struct rd_why *why)
     }
     if (width > RD_LIMIT_IMAGE_SIDE || height > RD_LIMIT_IMAGE_SIDE) {
         return rd_why_set(why, RD_ERR_TOO_LARGE,
-                          "the picture is %u x %u pixels; a side may have %d at most", width, height,
-                          RD_LIMIT_IMAGE_SIDE);
+                          "the picture is %u x %u pixels; a side may have %d at most", width,
+                          height, RD_LIMIT_IMAGE_SIDE);
     }
     if ((uint64_t)width * height > RD_LIMIT_IMAGE_PIXELS) {
         return rd_why_set(why, RD_ERR_TOO_LARGE, "the picture is %u x %u pixels; %u in all at most",
@@ -167,8 +167,7 @@ static unsigned exif_orientation(struct span segment)
 {
     enum { TIFF_HEADER = 8, ENTRY = 12, TAG_ORIENTATION = 0x0112, TYPE_SHORT = 3 };
     static const uint8_t magic[6] = {'E', 'x', 'i', 'f', 0, 0};
-    if (segment.len < sizeof magic + TIFF_HEADER ||
-        memcmp(segment.at, magic, sizeof magic) != 0) {
+    if (segment.len < sizeof magic + TIFF_HEADER || memcmp(segment.at, magic, sizeof magic) != 0) {
         return 0;
     }
     struct span block = {segment.at + sizeof magic, segment.len - sizeof magic};
@@ -202,10 +201,11 @@ static rd_err jpeg_frame(struct span segment, unsigned marker, struct rd_media_h
     }
     unsigned components = segment.at[5];
     if (marker > JPEG_SOF2 || segment.at[0] != 8) {
-        return rd_why_set(why, RD_ERR_INVALID_REQUEST,
-                          "the JPEG is of a kind that is not taken (SOF%u, %u bits); send a baseline "
-                          "or progressive one with 8 bits",
-                          marker - JPEG_SOF0, segment.at[0]);
+        return rd_why_set(
+            why, RD_ERR_INVALID_REQUEST,
+            "the JPEG is of a kind that is not taken (SOF%u, %u bits); send a baseline "
+            "or progressive one with 8 bits",
+            marker - JPEG_SOF0, segment.at[0]);
     }
     if (components != 1 && components != 3 && components != 4) {
         return rd_why_set(why, RD_ERR_INVALID_REQUEST, "the JPEG has %u components", components);
@@ -218,8 +218,8 @@ static rd_err jpeg_frame(struct span segment, unsigned marker, struct rd_media_h
 
 static bool is_frame_header(unsigned marker)
 {
-    return marker >= JPEG_SOF0 && marker <= JPEG_SOF15 && marker != JPEG_DHT && marker != JPEG_JPG &&
-           marker != JPEG_DAC;
+    return marker >= JPEG_SOF0 && marker <= JPEG_SOF15 && marker != JPEG_DHT &&
+           marker != JPEG_JPG && marker != JPEG_DAC;
 }
 
 static rd_err jpeg_header(struct span in, struct rd_media_header *ret, struct rd_why *why)
@@ -228,7 +228,8 @@ static rd_err jpeg_header(struct span in, struct rd_media_header *ret, struct rd
     size_t at = 2;
     while (at < in.len) {
         if (in.at[at] != 0xff) {
-            return rd_why_set(why, RD_ERR_INVALID_REQUEST, "the JPEG has no marker at byte %zu", at);
+            return rd_why_set(why, RD_ERR_INVALID_REQUEST, "the JPEG has no marker at byte %zu",
+                              at);
         }
         while (at < in.len && in.at[at] == 0xff) { /* a marker may be led by any number of FFs */
             at++;
@@ -264,7 +265,8 @@ static rd_err jpeg_header(struct span in, struct rd_media_header *ret, struct rd
 
 enum { RIFF_HEADER = 12, CHUNK_HEADER = 8, VP8L_MIN = 5, VP8X_LEN = 10, VP8X_ANIMATED = 0x02 };
 
-/* The size in the picture chunk `tag`; false when the chunk's first bytes are not what they must be. */
+/* The size in the picture chunk `tag`; false when the chunk's first bytes are not what they must
+ * be. */
 static bool webp_frame(const uint8_t *tag, struct span data, struct rd_media_header *ret)
 {
     if (memcmp(tag, "VP8 ", 4) == 0) {
@@ -276,7 +278,8 @@ static bool webp_frame(const uint8_t *tag, struct span data, struct rd_media_hea
         ret->height = le16(data.at + 8) & 0x3fff;
         return true;
     }
-    if (data.len < VP8L_MIN || data.at[0] != 0x2f || data.at[4] >> 5 != 0) { /* signature; version 0 */
+    if (data.len < VP8L_MIN || data.at[0] != 0x2f ||
+        data.at[4] >> 5 != 0) { /* signature; version 0 */
         return false;
     }
     uint32_t bits = le32(data.at + 1);
@@ -378,7 +381,8 @@ rd_err rd_media_header_read(const uint8_t *bytes, size_t len, bool whole,
                memcmp(bytes + 8, "WEBP", 4) == 0) {
         RD_TRY(webp_header(in, whole, &header, why));
     } else {
-        return rd_why_set(why, RD_ERR_INVALID_REQUEST, "the bytes are no PNG, JPEG or WebP picture");
+        return rd_why_set(why, RD_ERR_INVALID_REQUEST,
+                          "the bytes are no PNG, JPEG or WebP picture");
     }
     RD_TRY(rd_media_check_size(header.width, header.height, why));
     *ret = header;

@@ -2,23 +2,22 @@
  *
  * Resizing, in integers only, so that every machine makes the same pixels.
  *
- * Each axis on its own: smaller means area averaging (each new pixel is the mean of exactly the stretch
- * it covers), larger means bilinear between pixel centres. Both are "a run of source pixels with
- * weights", so an axis is a table of runs, and the rest of the code knows no kernels:
+ * Each axis on its own: smaller means area averaging (each new pixel is the mean of exactly the
+ * stretch it covers), larger means bilinear between pixel centres. Both are "a run of source pixels
+ * with weights", so an axis is a table of runs, and the rest of the code knows no kernels:
  *
- *   smaller, m to n pixels: in units of 1/n source pixel, new pixel i covers [i*m, (i+1)*m) and source
- *                           pixel j [j*n, (j+1)*n); the weight is the length they share, of m.
- *   larger:                 the centre of i lies at ((2i+1)m - n) / 2n; the weights of its two
- *                           neighbours are the remainders, of 2n.
+ *   smaller, m to n pixels: in units of 1/n source pixel, new pixel i covers [i*m, (i+1)*m) and
+ * source pixel j [j*n, (j+1)*n); the weight is the length they share, of m. larger: the centre of i
+ * lies at ((2i+1)m - n) / 2n; the weights of its two neighbours are the remainders, of 2n.
  *
- * Weights are scaled to ONE = 2^16 by rounding their running sum, so that they add up to exactly ONE
- * and a flat area stays flat. Transparent pixels must not bleed their invisible colour, so RGBA is
- * averaged premultiplied. Between the passes a sample is 16 bits: value * 255 (RGB and alpha) or
+ * Weights are scaled to ONE = 2^16 by rounding their running sum, so that they add up to exactly
+ * ONE and a flat area stays flat. Transparent pixels must not bleed their invisible colour, so RGBA
+ * is averaged premultiplied. Between the passes a sample is 16 bits: value * 255 (RGB and alpha) or
  * colour * alpha, 65025 at most; sums stay under 65025 * 2^16 + 2^15 < 2^32.
  *
- * Memory: rows are widened or narrowed one at a time as the vertical pass asks for them, and the last
- * two are kept (runs that follow each other share one row, or two when enlarging). So besides the new
- * picture it takes three rows and the tables, however large the source. */
+ * Memory: rows are widened or narrowed one at a time as the vertical pass asks for them, and the
+ * last two are kept (runs that follow each other share one row, or two when enlarging). So besides
+ * the new picture it takes three rows and the tables, however large the source. */
 #include "media/codec.h"
 
 #include <string.h>
@@ -43,13 +42,15 @@ static void axis_done(struct axis *axis)
     rd_mem_free(axis->weights);
 }
 
-/* The weight of the part [from, to) of `total`, such that neighbouring parts add up without a rest. */
+/* The weight of the part [from, to) of `total`, such that neighbouring parts add up without a rest.
+ */
 static uint32_t scaled(uint64_t from, uint64_t to, uint64_t total)
 {
     return (uint32_t)((to * ONE + total / 2) / total - (from * ONE + total / 2) / total);
 }
 
-static size_t run_smaller(const struct axis *axis, struct run *run, uint64_t i, uint64_t m, uint64_t n)
+static size_t run_smaller(const struct axis *axis, struct run *run, uint64_t i, uint64_t m,
+                          uint64_t n)
 {
     uint64_t start = i * m;
     uint64_t end = start + m;
@@ -66,7 +67,8 @@ static size_t run_smaller(const struct axis *axis, struct run *run, uint64_t i, 
     return run->count;
 }
 
-static size_t run_larger(const struct axis *axis, struct run *run, uint64_t i, uint64_t m, uint64_t n)
+static size_t run_larger(const struct axis *axis, struct run *run, uint64_t i, uint64_t m,
+                         uint64_t n)
 {
     uint64_t centre = (2 * i + 1) * m; /* in units of 1/2n source pixel, and n too far right */
     uint64_t total = 2 * n;

@@ -3,17 +3,19 @@
  * WebP through libwebp.
  *
  * Reading goes straight into our pixels (external memory), so nothing is copied. libwebp refuses
- * truncated data by itself; probe.c has already refused what animates, what is longer than the file,
- * and a canvas that is not the picture's size. Straight alpha; when RGB is wanted of a picture with
- * alpha, it is laid over white. EXIF, XMP and ICC chunks are not read. What follows the RIFF is ignored.
+ * truncated data by itself; probe.c has already refused what animates, what is longer than the
+ * file, and a canvas that is not the picture's size. Straight alpha; when RGB is wanted of a
+ * picture with alpha, it is laid over white. EXIF, XMP and ICC chunks are not read. What follows
+ * the RIFF is ignored.
  *
- * Memory: libwebp reports some of its failed allocations as damage or as an error of no kind, and some
- * not at all: it goes on with a worse encoding. Telling a client that his picture is damaged when we
- * are short of memory would be wrong, and so would be other bytes for the same picture. So errno
- * decides: the library makes no system calls, and malloc sets it (POSIX).
+ * Memory: libwebp reports some of its failed allocations as damage or as an error of no kind, and
+ * some not at all: it goes on with a worse encoding. Telling a client that his picture is damaged
+ * when we are short of memory would be wrong, and so would be other bytes for the same picture. So
+ * errno decides: the library makes no system calls, and malloc sets it (POSIX).
  *
- * Writing: quality 100 is lossless with exact RGB even where alpha is 0. The effort levels are for an
- * answer that someone waits for; one thread, so the bytes do not depend on the machine's cores. */
+ * Writing: quality 100 is lossless with exact RGB even where alpha is 0. The effort levels are for
+ * an answer that someone waits for; one thread, so the bytes do not depend on the machine's cores.
+ */
 #include "media/codec.h"
 
 #include <errno.h>

@@ -75,7 +75,7 @@ static void orient(void **state)
 {
     (void)state;
     /* stored: 1 2 3 / 4 5 6; as it must be shown for orientations 1 to 8 */
-    static const char *const shown[9] = {NULL,    "123456", "321654", "654321", "456123",
+    static const char *const shown[9] = {NULL,     "123456", "321654", "654321", "456123",
                                          "142536", "415263", "635241", "362514"};
     for (unsigned value = 1; value <= 8; value++) {
         for (unsigned channels = 3; channels <= 4; channels++) {
@@ -251,10 +251,10 @@ static void several_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(new_at_the_limits),    cmocka_unit_test(new_is_black),
-        cmocka_unit_test(flatten),              cmocka_unit_test(orient),
-        cmocka_unit_test(encode_arguments),     cmocka_unit_test(encode_into_a_buffer),
-        cmocka_unit_test(decode_arguments),     cmocka_unit_test(several_threads),
+        cmocka_unit_test(new_at_the_limits), cmocka_unit_test(new_is_black),
+        cmocka_unit_test(flatten),           cmocka_unit_test(orient),
+        cmocka_unit_test(encode_arguments),  cmocka_unit_test(encode_into_a_buffer),
+        cmocka_unit_test(decode_arguments),  cmocka_unit_test(several_threads),
     };
     return cmocka_run_group_tests_name("media/image", tests, NULL, NULL);
 }

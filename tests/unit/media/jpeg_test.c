@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * JPEG. It is lossy, so pixels are compared with a margin: flat colours come back within 2 (rounding of
- * the colour transform and the DCT at quality 100), smooth pictures within what the quality allows. */
+ * JPEG. It is lossy, so pixels are compared with a margin: flat colours come back within 2
+ * (rounding of the colour transform and the DCT at quality 100), smooth pictures within what the
+ * quality allows. */
 #include "pictures.h"
 
 #include <stdlib.h>
@@ -37,7 +38,8 @@ static void refused(const void *bytes, size_t len)
     assert_string_not_equal(why.text, "");
 }
 
-/* One flat picture whose samples are these `components` numbers, and the RGB that it must become. */
+/* One flat picture whose samples are these `components` numbers, and the RGB that it must become.
+ */
 static void check_flat(int components, int adobe, const uint8_t samples[4], const uint8_t rgb[3])
 {
     enum { SIDE = 19 };
@@ -83,8 +85,8 @@ static void known_colours(void **state)
 static void orientation(void **state)
 {
     (void)state;
-    /* Four quarters of one colour each; the answer is which colour comes to stand where. In the order
-     * top left, top right, bottom left, bottom right; as in the EXIF specification's F. */
+    /* Four quarters of one colour each; the answer is which colour comes to stand where. In the
+     * order top left, top right, bottom left, bottom right; as in the EXIF specification's F. */
     static const uint8_t colours[4][3] = {{250, 0, 0}, {0, 250, 0}, {0, 0, 250}, {250, 250, 0}};
     static const uint8_t expected[9][4] = {{0, 1, 2, 3}, {0, 1, 2, 3}, {1, 0, 3, 2},
                                            {3, 2, 1, 0}, {2, 3, 0, 1}, {0, 2, 1, 3},
@@ -121,7 +123,8 @@ static void orientation(void **state)
 static void round_trips(void **state)
 {
     (void)state;
-    static const unsigned sizes[][2] = {{1, 1}, {7, 9}, {640, 480}, {RD_LIMIT_IMAGE_SIDE, 1}, {1, RD_LIMIT_IMAGE_SIDE}};
+    static const unsigned sizes[][2] = {
+        {1, 1}, {7, 9}, {640, 480}, {RD_LIMIT_IMAGE_SIDE, 1}, {1, RD_LIMIT_IMAGE_SIDE}};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         struct rd_image image = picture_painted(sizes[i][0], sizes[i][1], 3, 3);
         struct rd_buf RD_AUTO_BUF one;
@@ -224,7 +227,8 @@ static void trailing_bytes(void **state)
     struct rd_image got = decoded(&file, 3);
     rd_image_done(&got);
 
-    /* In front of it: 64, and up to 8 more that the decoder had already read ahead and does not count. */
+    /* In front of it: 64, and up to 8 more that the decoder had already read ahead and does not
+     * count. */
     static const size_t paddings[] = {1, 63, 64, 73, 1000};
     for (size_t p = 0; p < 5; p++) {
         size_t padding = paddings[p];
@@ -278,8 +282,8 @@ static void missing_component(void **state)
     static const uint8_t tables[] = {
         0xff, 0xc0, 0, 17, 8, 0, 8, 0, 8, 3, 1, 0x11, 0, 2, 0x11, 0, 3, 0x11, 0,
         /* one code of one bit for DC category 0, and one for end of block */
-        0xff, 0xc4, 0, 20, 0x00, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-        0xff, 0xc4, 0, 20, 0x10, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+        0xff, 0xc4, 0, 20, 0x00, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xc4, 0,
+        20, 0x10, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
     for (int scans = 1; scans <= 3; scans++) {
         struct rd_buf RD_AUTO_BUF file;
         rd_buf_init(&file, 4096);
@@ -308,14 +312,10 @@ static void missing_component(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(known_colours),
-        cmocka_unit_test(orientation),
-        cmocka_unit_test(round_trips),
-        cmocka_unit_test(chroma_is_whole_at_high_quality),
-        cmocka_unit_test(damaged_files),
-        cmocka_unit_test(cut_and_closed),
-        cmocka_unit_test(trailing_bytes),
-        cmocka_unit_test(scan_bomb),
+        cmocka_unit_test(known_colours),     cmocka_unit_test(orientation),
+        cmocka_unit_test(round_trips),       cmocka_unit_test(chroma_is_whole_at_high_quality),
+        cmocka_unit_test(damaged_files),     cmocka_unit_test(cut_and_closed),
+        cmocka_unit_test(trailing_bytes),    cmocka_unit_test(scan_bomb),
         cmocka_unit_test(missing_component),
     };
     return cmocka_run_group_tests_name("media/jpeg", tests, NULL, NULL);

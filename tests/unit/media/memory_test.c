@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What happens when memory ends. This program brings its own malloc family in front of the C library's,
- * for all libraries in the process too, and makes allocation number 1, 2, 3 ... of each operation fail:
- * every time the answer must be NO_MEMORY, nothing may leak, and `ret` must be untouched. The same
- * counters show that a picture over the limits is refused before any memory is taken, and how much a
- * decoder takes at most.
+ * What happens when memory ends. This program brings its own malloc family in front of the C
+ * library's, for all libraries in the process too, and makes allocation number 1, 2, 3 ... of each
+ * operation fail: every time the answer must be NO_MEMORY, nothing may leak, and `ret` must be
+ * untouched. The same counters show that a picture over the limits is refused before any memory is
+ * taken, and how much a decoder takes at most.
  *
- * The sanitizers bring a malloc of their own, which this would hide; there nothing is failed or counted,
- * it says so, and only the plain runs are left. */
+ * The sanitizers bring a malloc of their own, which this would hide; there nothing is failed or
+ * counted, it says so, and only the plain runs are left. */
 #include "pictures.h"
 
 #include <errno.h>
@@ -23,18 +23,19 @@
 #else
 #define HAS_FEATURE(x) 0
 #endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || HAS_FEATURE(address_sanitizer) || \
-    HAS_FEATURE(thread_sanitizer) || HAS_FEATURE(memory_sanitizer)
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) ||                               \
+    HAS_FEATURE(address_sanitizer) || HAS_FEATURE(thread_sanitizer) ||                             \
+    HAS_FEATURE(memory_sanitizer)
 #define OWN_MALLOC 0
 #else
 #define OWN_MALLOC 1
 #endif
 
-static long live;      /* blocks allocated and not freed */
-static long count;     /* allocations since armed */
-static long fail_at;   /* the one to fail; 0: none */
-/* The numbers of allocations that are not failed because a library, not this project, does not survive
- * it; the reason stands where they are set. */
+static long live;    /* blocks allocated and not freed */
+static long count;   /* allocations since armed */
+static long fail_at; /* the one to fail; 0: none */
+/* The numbers of allocations that are not failed because a library, not this project, does not
+ * survive it; the reason stands where they are set. */
 static long spare_from, spare_to;
 /* Spares malloc and memalign, which x264 uses; FFmpeg and this project use the other functions. */
 static bool spare_x264;
@@ -127,9 +128,9 @@ static void disarm(void)
     fail_at = 0;
 }
 
-/* Allocations that FFmpeg makes inside avcodec_alloc_context3: it sets options there and asserts that
- * this succeeds, so one that fails ends the process in FFmpeg. Nothing here can prevent that, and the
- * blocks are tiny. They come second, behind rd_mp4's own. */
+/* Allocations that FFmpeg makes inside avcodec_alloc_context3: it sets options there and asserts
+ * that this succeeds, so one that fails ends the process in FFmpeg. Nothing here can prevent that,
+ * and the blocks are tiny. They come second, behind rd_mp4's own. */
 static void spare_ffmpeg_assertion(const char *encoder)
 {
     const AVCodec *codec = avcodec_find_encoder_by_name(encoder);
@@ -144,7 +145,8 @@ static void spare_ffmpeg_assertion(const char *encoder)
 /* One operation on the group's pictures; frees what it made. */
 typedef rd_err operation(const void *context);
 
-/* Runs it with each of its allocations failed in turn, until it gets by without meeting the failure. */
+/* Runs it with each of its allocations failed in turn, until it gets by without meeting the
+ * failure. */
 static void sweep(const char *name, operation *run, const void *context, long at_least)
 {
     assert_int_equal(run(context), RD_OK); /* what libraries allocate once and keep */
@@ -240,8 +242,8 @@ static void decoders(void **state)
 }
 
 /* libwebp before 1.4.0 (Debian 12) frees what it has not initialised when an allocation of its VP8L
- * decoder fails, and so crashes; see webmproject/libwebp pull request 12. There is nothing to do about
- * that from here, so there only the allocation of our pixels is failed. */
+ * decoder fails, and so crashes; see webmproject/libwebp pull request 12. There is nothing to do
+ * about that from here, so there only the allocation of our pixels is failed. */
 static void webp_decoder(void **state)
 {
     (void)state;
@@ -370,7 +372,8 @@ static void bombs(void **state)
         size_t len;
         const char *bytes;
     } rows[] = {
-        {33, "\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\xff\xff\0\0\xff\xff\x10\x06\0\0\x01\x91\x92\x35\x85"},
+        {33,
+         "\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\xff\xff\0\0\xff\xff\x10\x06\0\0\x01\x91\x92\x35\x85"},
         {21, "\xff\xd8\xff\xc2\0\x11\x08\xff\xff\xff\xff\x03\1\x44\0\2\x44\0\3\x44\0"},
         {30, "RIFF\x16\0\0\0WEBPVP8 \x0a\0\0\0\x10\0\0\x9d\x01\x2a\xff\x3f\xff\x3f"},
         {26, "RIFF\x12\0\0\0WEBPVP8L\x05\0\0\0\x2f\xff\xff\xff\x0f"},
@@ -389,13 +392,14 @@ static void bombs(void **state)
     }
 }
 
-/* At the pixel limit a progressive CMYK JPEG is what takes most; its data is missing, so it is refused,
- * but the library sets its memory up first. No single block beyond 8 bytes a pixel. */
+/* At the pixel limit a progressive CMYK JPEG is what takes most; its data is missing, so it is
+ * refused, but the library sets its memory up first. No single block beyond 8 bytes a pixel. */
 static void most_memory(void **state)
 {
     (void)state;
-    static const char bytes[] = "\xff\xd8\xff\xc2\0\x14\x08\x1f\x40\x1f\x40\x04\1\x11\0\2\x11\0\3\x11\0\4\x11\0"
-                                "\xff\xda\0\x0e\4\1\0\2\0\3\0\4\0\0\0\0\xff\xd9";
+    static const char bytes[] =
+        "\xff\xd8\xff\xc2\0\x14\x08\x1f\x40\x1f\x40\x04\1\x11\0\2\x11\0\3\x11\0\4\x11\0"
+        "\xff\xda\0\x0e\4\1\0\2\0\3\0\4\0\0\0\0\xff\xd9";
     struct rd_image image;
     struct rd_why why = {""};
     arm(0);
@@ -409,8 +413,9 @@ static void most_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(decoders), cmocka_unit_test(webp_decoder), cmocka_unit_test(encoders), cmocka_unit_test(resizing),
-        cmocka_unit_test(videos),   cmocka_unit_test(bombs),    cmocka_unit_test(most_memory),
+        cmocka_unit_test(decoders),    cmocka_unit_test(webp_decoder), cmocka_unit_test(encoders),
+        cmocka_unit_test(resizing),    cmocka_unit_test(videos),       cmocka_unit_test(bombs),
+        cmocka_unit_test(most_memory),
     };
     return cmocka_run_group_tests_name("media/memory", tests, NULL, NULL);
 }

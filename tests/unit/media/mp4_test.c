@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * MP4: the file's boxes read here by hand, its content by ffprobe and ffmpeg where they are installed,
- * and both encoders that Debian's FFmpeg has. */
+ * MP4: the file's boxes read here by hand, its content by ffprobe and ffmpeg where they are
+ * installed, and both encoders that Debian's FFmpeg has. */
 #include "pictures.h"
 
 #include <stdlib.h>
@@ -134,8 +134,11 @@ static void check_probed(const struct rd_buf *said, const struct clip *clip, con
 static void ffprobe_agrees(void **state)
 {
     (void)state;
-    static const struct clip clips[] = {
-        {{64, 48, 10}, 1}, {{832, 480, 24}, 12}, {{720, 1280, 30}, 3}, {{2, 2, 1}, 2}, {{130, 66, 25}, 60}};
+    static const struct clip clips[] = {{{64, 48, 10}, 1},
+                                        {{832, 480, 24}, 12},
+                                        {{720, 1280, 30}, 3},
+                                        {{2, 2, 1}, 2},
+                                        {{130, 66, 25}, 60}};
     for (size_t c = 0; c < sizeof clips / sizeof clips[0]; c++) {
         for (int e = 0; e < ENCODERS; e++) {
             struct rd_buf RD_AUTO_BUF file;
@@ -225,7 +228,8 @@ static void wrong_arguments(void **state)
         assert_string_not_equal(why.text, "");
         assert_null(mp4);
     }
-    assert_int_equal(rd_mp4_new_with("nonesuch", rows[0].size_fps, &mp4, NULL), RD_ERR_INVALID_REQUEST);
+    assert_int_equal(rd_mp4_new_with("nonesuch", rows[0].size_fps, &mp4, NULL),
+                     RD_ERR_INVALID_REQUEST);
     const unsigned good[3] = {64, 48, 10};
     assert_int_equal(rd_mp4_new_with("nonesuch", good, &mp4, NULL), RD_ERR_BACKEND_FAILED);
     assert_null(mp4);

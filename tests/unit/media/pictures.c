@@ -194,8 +194,10 @@ void sample_jpeg(const struct jpeg_spec *spec, struct rd_buf *out)
 
 size_t exif_block(uint8_t to[64], int big_endian, unsigned orientation)
 {
-    static const uint8_t big[] = "Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\0\0\0\0\0\0\0";
-    static const uint8_t little[] = "Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\0\0\0\0\0\0\0\0";
+    static const uint8_t big[] =
+        "Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\0\0\0\0\0\0\0";
+    static const uint8_t little[] =
+        "Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\0\0\0\0\0\0\0\0";
     enum { LEN = 32, VALUE = 24 };
     memcpy(to, big_endian ? big : little, LEN);
     to[big_endian ? VALUE + 1 : VALUE] = (uint8_t)orientation;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Sample pictures for the media tests, made by the libraries directly, with options that the code under
- * test never uses (interlacing, palettes, CMYK ...), and the running of independent checkers. */
+ * Sample pictures for the media tests, made by the libraries directly, with options that the code
+ * under test never uses (interlacing, palettes, CMYK ...), and the running of independent checkers.
+ */
 #ifndef TEST_MEDIA_PICTURES_H
 #define TEST_MEDIA_PICTURES_H
 
@@ -18,7 +19,8 @@
 
 enum { PICTURES_BUF_MAX = 1 << 26 };
 
-/* A smooth coloured pattern (alpha too, when there are 4 channels), the same for the same numbers. */
+/* A smooth coloured pattern (alpha too, when there are 4 channels), the same for the same numbers.
+ */
 struct rd_image picture_painted(unsigned width, unsigned height, unsigned channels, unsigned phase);
 /* The largest difference of any two samples; the pictures must have one shape. */
 unsigned picture_difference(const struct rd_image *a, const struct rd_image *b);

@@ -77,9 +77,9 @@ static void check_spec(const struct png_spec *spec)
             size_t index = (size_t)y * spec->width + x;
             for (unsigned c = 0; c < 4; c++) {
                 if (four.pixels[index * 4 + c] != want[c]) {
-                    fail_msg("colour %d depth %d interlaced %d at %u,%u,%u: %u, not %u", spec->colour,
-                             spec->depth, spec->interlaced, x, y, c, four.pixels[index * 4 + c],
-                             want[c]);
+                    fail_msg("colour %d depth %d interlaced %d at %u,%u,%u: %u, not %u",
+                             spec->colour, spec->depth, spec->interlaced, x, y, c,
+                             four.pixels[index * 4 + c], want[c]);
                 }
             }
             for (unsigned c = 0; c < 3; c++) {
@@ -145,8 +145,14 @@ static void transparency(void **state)
 static void round_trips(void **state)
 {
     (void)state;
-    static const unsigned sizes[][2] = {{1, 1},   {2, 1},  {1, 2},   {17, 31},
-                                        {300, 2}, {640, 480}, {RD_LIMIT_IMAGE_SIDE, 2}, {3, RD_LIMIT_IMAGE_SIDE}};
+    static const unsigned sizes[][2] = {{1, 1},
+                                        {2, 1},
+                                        {1, 2},
+                                        {17, 31},
+                                        {300, 2},
+                                        {640, 480},
+                                        {RD_LIMIT_IMAGE_SIDE, 2},
+                                        {3, RD_LIMIT_IMAGE_SIDE}};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         for (unsigned channels = 3; channels <= 4; channels++) {
             struct rd_image image = picture_painted(sizes[i][0], sizes[i][1], channels, 5);

@@ -27,10 +27,10 @@ static rd_err probe(const void *bytes, size_t len, struct rd_image_info *ret)
     return err;
 }
 
-#define REFUSED(bytes, len, err)                             \
-    do {                                                     \
-        struct rd_image_info got_;                           \
-        assert_int_equal(probe((bytes), (len), &got_), err); \
+#define REFUSED(bytes, len, err)                                                                   \
+    do {                                                                                           \
+        struct rd_image_info got_;                                                                 \
+        assert_int_equal(probe((bytes), (len), &got_), err);                                       \
     } while (0)
 
 static void be32(uint8_t *to, uint32_t value)
@@ -119,8 +119,10 @@ static void sizes_are_read(void **state)
         enum rd_media media;
         unsigned side_max;
     } formats[] = {
-        {png_of, RD_MEDIA_PNG, RD_LIMIT_IMAGE_SIDE},  {jpeg_of, RD_MEDIA_JPEG, RD_LIMIT_IMAGE_SIDE},
-        {vp8_of, RD_MEDIA_WEBP, 16383},               {vp8l_of, RD_MEDIA_WEBP, RD_LIMIT_IMAGE_SIDE},
+        {png_of, RD_MEDIA_PNG, RD_LIMIT_IMAGE_SIDE},
+        {jpeg_of, RD_MEDIA_JPEG, RD_LIMIT_IMAGE_SIDE},
+        {vp8_of, RD_MEDIA_WEBP, 16383},
+        {vp8l_of, RD_MEDIA_WEBP, RD_LIMIT_IMAGE_SIDE},
         {vp8x_of, RD_MEDIA_WEBP, 16383},
     };
     for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++) {
@@ -144,9 +146,12 @@ static void sizes_over_the_limits(void **state)
 {
     (void)state;
     assert_int_equal(8000 * 8000, RD_LIMIT_IMAGE_PIXELS);
-    static const unsigned sizes[][2] = {{RD_LIMIT_IMAGE_SIDE + 1, 1}, {1, RD_LIMIT_IMAGE_SIDE + 1},
-                                        {8000, 8001},                 {8001, 8000},
-                                        {65535, 65535},               {16384, 16384}};
+    static const unsigned sizes[][2] = {{RD_LIMIT_IMAGE_SIDE + 1, 1},
+                                        {1, RD_LIMIT_IMAGE_SIDE + 1},
+                                        {8000, 8001},
+                                        {8001, 8000},
+                                        {65535, 65535},
+                                        {16384, 16384}};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         unsigned w = sizes[i][0];
         unsigned h = sizes[i][1];
@@ -264,7 +269,8 @@ static void exif(void **state)
             assert_int_equal(orientation_of(block, len), expected);
         }
         size_t len = exif_block(block, big, 6);
-        for (size_t cut = 0; cut + 4 < len; cut++) { /* the last 4 bytes are the next IFD's offset */
+        for (size_t cut = 0; cut + 4 < len;
+             cut++) { /* the last 4 bytes are the next IFD's offset */
             unsigned got = orientation_of(block, cut);
             assert_int_equal(got, cut >= 28 ? 6 : 1);
         }
@@ -374,15 +380,23 @@ static void prefixes_of_large_files(void **state)
     for (size_t i = 2; i + 4 < RD_IMAGE_PROBE_MAX; i += 65537) {
         memcpy(bytes + i, "\xff\xe2\xff\xff", 4);
     }
-    assert_int_equal(rd_image_probe(bytes, RD_IMAGE_PROBE_MAX, &info, NULL), RD_ERR_INVALID_REQUEST);
+    assert_int_equal(rd_image_probe(bytes, RD_IMAGE_PROBE_MAX, &info, NULL),
+                     RD_ERR_INVALID_REQUEST);
     free(bytes);
 }
 
 static void no_pictures(void **state)
 {
     (void)state;
-    static const char *const others[] = {"",       "GIF89a\1\0\1\0", "BM", "<svg/>", "\xff\xd8",
-                                         "RIFF",   "\x89PNG\r\n",    "%PDF-1.7",    "\0\0\0\40ftypavif",
+    static const char *const others[] = {"",
+                                         "GIF89a\1\0\1\0",
+                                         "BM",
+                                         "<svg/>",
+                                         "\xff\xd8",
+                                         "RIFF",
+                                         "\x89PNG\r\n",
+                                         "%PDF-1.7",
+                                         "\0\0\0\40ftypavif",
                                          "RIFF....WAVEfmt "};
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
         REFUSED(others[i], i == 8 ? 12 : strlen(others[i]), RD_ERR_INVALID_REQUEST);

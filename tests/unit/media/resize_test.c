@@ -35,9 +35,9 @@ static void by_hand(void **state)
         uint8_t in[6], out[6];
     } rows[] = {
         {4, 2, {0, 100, 200, 50}, {50, 125}},
-        {3, 2, {0, 90, 240}, {30, 190}},       /* (0*2 + 90) / 3; (90 + 240*2) / 3 */
+        {3, 2, {0, 90, 240}, {30, 190}}, /* (0*2 + 90) / 3; (90 + 240*2) / 3 */
         {3, 1, {10, 20, 60}, {30}},
-        {2, 4, {0, 200}, {0, 50, 150, 200}},   /* centres at -.25, .25, .75, 1.25 */
+        {2, 4, {0, 200}, {0, 50, 150, 200}}, /* centres at -.25, .25, .75, 1.25 */
         {2, 3, {0, 120}, {0, 60, 120}},
         {1, 5, {77}, {77, 77, 77, 77, 77}},
         {5, 5, {1, 2, 3, 250, 255}, {1, 2, 3, 250, 255}},
@@ -82,7 +82,8 @@ static void against_the_reference(void **state)
     (void)state;
     enum { M = 23, N = 17 };
     struct rd_image image = picture_painted(M, N, 3, 2);
-    static const unsigned sizes[][2] = {{23, 17}, {11, 9}, {1, 1}, {40, 40}, {7, 31}, {46, 3}, {22, 16}};
+    static const unsigned sizes[][2] = {{23, 17}, {11, 9}, {1, 1},  {40, 40},
+                                        {7, 31},  {46, 3}, {22, 16}};
     for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
         struct rd_image got = resized(&image, sizes[s][0], sizes[s][1]);
         for (unsigned i = 0; i < got.width * got.height * 3; i++) {
@@ -172,7 +173,8 @@ static void extremes(void **state)
     struct rd_image image;
     assert_int_equal(rd_image_new(RD_LIMIT_IMAGE_SIDE, 3, 4, &image), RD_OK);
     memset(image.pixels, 255, (size_t)RD_LIMIT_IMAGE_SIDE * 3 * 4);
-    static const unsigned sizes[][2] = {{1, 1}, {1, RD_LIMIT_IMAGE_SIDE}, {RD_LIMIT_IMAGE_SIDE, 1}, {RD_LIMIT_IMAGE_SIDE - 1, 4}};
+    static const unsigned sizes[][2] = {
+        {1, 1}, {1, RD_LIMIT_IMAGE_SIDE}, {RD_LIMIT_IMAGE_SIDE, 1}, {RD_LIMIT_IMAGE_SIDE - 1, 4}};
     for (size_t s = 0; s < 4; s++) {
         struct rd_image got = resized(&image, sizes[s][0], sizes[s][1]);
         for (size_t i = 0; i < (size_t)got.width * got.height * 4; i++) {
@@ -188,8 +190,8 @@ static void extremes(void **state)
     rd_image_done(&image);
 }
 
-/* The same pixels on every machine: one digest, kept here. A change of it changes what requests with a
- * source image produce. */
+/* The same pixels on every machine: one digest, kept here. A change of it changes what requests
+ * with a source image produce. */
 static void pinned(void **state)
 {
     (void)state;

@@ -170,7 +170,8 @@ static void trailing_bytes(void **state)
     rd_image_done(&image);
 }
 
-/* A still picture inside VP8X with a profile before it and XMP behind it, as cameras and editors write. */
+/* A still picture inside VP8X with a profile before it and XMP behind it, as cameras and editors
+ * write. */
 static void extended_container(void **state)
 {
     (void)state;
@@ -194,10 +195,10 @@ static void extended_container(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(lossless),       cmocka_unit_test(lossy),
+        cmocka_unit_test(lossless),         cmocka_unit_test(lossy),
         cmocka_unit_test(lossy_with_alpha), cmocka_unit_test(sides),
-        cmocka_unit_test(damaged_files),  cmocka_unit_test(cut_and_closed),
-        cmocka_unit_test(trailing_bytes), cmocka_unit_test(extended_container),
+        cmocka_unit_test(damaged_files),    cmocka_unit_test(cut_and_closed),
+        cmocka_unit_test(trailing_bytes),   cmocka_unit_test(extended_container),
     };
     return cmocka_run_group_tests_name("media/webp", tests, NULL, NULL);
 }
