@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The fetch: one libcurl easy handle, a loop over redirects that this file follows by itself, and two
- * hooks in which the guard sits.
+ * The fetch: one libcurl easy handle, a loop over redirects that this file follows by itself, and
+ * two hooks in which the guard sits.
  *
  *     open socket   libcurl has resolved the name and is about to connect: the address is looked at
  *                   here, after DNS, so a name cannot mean one thing to a check and another to the
  *                   connection (rebinding);
- *     pre-request   the connection stands, maybe one that an earlier hop opened: the peer's address is
- *                   looked at again before a byte of the request goes out.
+ *     pre-request   the connection stands, maybe one that an earlier hop opened: the peer's address
+ * is looked at again before a byte of the request goes out.
  *
- * libcurl's own redirects are off: every hop gets the same checks as the first URL, and the clock and
- * the hop count run over all of them. Everything that a handle could pick up from outside (proxy
- * variables, .netrc, cookies, other protocols) is off. No Accept-Encoding: a compressed answer would
- * be a bomb behind the size cap.
+ * libcurl's own redirects are off: every hop gets the same checks as the first URL, and the clock
+ * and the hop count run over all of them. Everything that a handle could pick up from outside
+ * (proxy variables, .netrc, cookies, other protocols) is off. No Accept-Encoding: a compressed
+ * answer would be a bomb behind the size cap.
  *
  * The errors tell a stranger no more than "refused" about an address that the guard stops, because
  * nothing was sent to it. */
@@ -140,11 +140,13 @@ static bool set_constant(struct fetch *fetch)
     ok = ok && curl_easy_setopt(easy, CURLOPT_PROXY, "") == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK;
-    ok = ok && curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) == CURLE_OK;
-    ok = ok && curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) == CURLE_OK;
+    ok =
+        ok && curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) == CURLE_OK;
+    ok =
+        ok && curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L) == CURLE_OK;
-    ok = ok && curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS,
-                                (long)RD_LIMIT_FETCH_CONNECT_MS) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)RD_LIMIT_FETCH_CONNECT_MS) ==
+                   CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_USERAGENT, "render/" RD_VERSION) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open_socket) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, fetch) == CURLE_OK;
@@ -160,7 +162,8 @@ static bool set_constant(struct fetch *fetch)
 static rd_err outcome(const struct fetch *fetch, CURLcode code, struct rd_why *why)
 {
     if (fetch->refused && code != CURLE_OK) {
-        return rd_why_set(why, RD_ERR_INVALID_REQUEST, "the host has no address that may be fetched from");
+        return rd_why_set(why, RD_ERR_INVALID_REQUEST,
+                          "the host has no address that may be fetched from");
     }
     if (fetch->too_large || rd_buf_err(fetch->out) == RD_ERR_TOO_LARGE) {
         return rd_why_set(why, RD_ERR_TOO_LARGE, "the image is larger than the limit");
@@ -176,8 +179,8 @@ static rd_err outcome(const struct fetch *fetch, CURLcode code, struct rd_why *w
                                          curl_easy_strerror(code));
 }
 
-/* One request. On RD_OK `ret_next` is NULL (the picture is in `out`) or where to go on: curl's text,
- * valid until the handle's next use. */
+/* One request. On RD_OK `ret_next` is NULL (the picture is in `out`) or where to go on: curl's
+ * text, valid until the handle's next use. */
 static rd_err run_hop(struct fetch *fetch, const struct rd_fetch_url *url, uint64_t end_ns,
                       const char **ret_next, struct rd_why *why)
 {

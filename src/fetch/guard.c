@@ -14,8 +14,8 @@
  *
  * The last three need no decoding, because no address in them is allowed.
  *
- * A machine's own addresses are read at most once in OWN_TTL_NS. When they cannot be read, nothing is
- * allowed: a guard that cannot see must not wave people through. */
+ * A machine's own addresses are read at most once in OWN_TTL_NS. When they cannot be read, nothing
+ * is allowed: a guard that cannot see must not wave people through. */
 #include "fetch/fetch.h"
 
 #include <ifaddrs.h>
@@ -30,7 +30,8 @@ struct range4 {
     uint32_t first;
     unsigned bits;
 };
-#define V4(a, b, c, d) ((uint32_t)(a) << 24 | (uint32_t)(b) << 16 | (uint32_t)(c) << 8 | (uint32_t)(d))
+#define V4(a, b, c, d)                                                                             \
+    ((uint32_t)(a) << 24 | (uint32_t)(b) << 16 | (uint32_t)(c) << 8 | (uint32_t)(d))
 
 static const struct range4 refused4[] = {
     {V4(0, 0, 0, 0), 8},       /* this network */

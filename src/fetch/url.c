@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The check of a URL's text: https, port 443, no credentials, printable ASCII. What the host resolves
- * to is not decided here: http://127.1/ or a friendly name may be well-formed, and the address behind
- * them is checked when the socket is made (fetch.c). See url.h. */
+ * The check of a URL's text: https, port 443, no credentials, printable ASCII. What the host
+ * resolves to is not decided here: http://127.1/ or a friendly name may be well-formed, and the
+ * address behind them is checked when the socket is made (fetch.c). See url.h. */
 #include "fetch/url.h"
 
 #include <stdlib.h>
@@ -28,16 +28,16 @@ static bool printable(const char *url, size_t len)
     return true;
 }
 
-/* What stands behind "scheme://", or NULL. libcurl also takes one slash or three; nobody writes that
- * by accident. */
+/* What stands behind "scheme://", or NULL. libcurl also takes one slash or three; nobody writes
+ * that by accident. */
 static const char *authority_of(const char *url)
 {
     const char *colon = strchr(url, ':');
     return colon != NULL && strncmp(colon, "://", 3) == 0 && colon[3] != '/' ? colon + 3 : NULL;
 }
 
-/* An '@' in front of the path: credentials, or an attempt to make the host look like another. libcurl
- * drops an empty "@", so this looks at the text itself. */
+/* An '@' in front of the path: credentials, or an attempt to make the host look like another.
+ * libcurl drops an empty "@", so this looks at the text itself. */
 static bool has_userinfo(const char *authority)
 {
     return memchr(authority, '@', strcspn(authority, "/?#")) != NULL;
@@ -71,7 +71,8 @@ static rd_err check_parts(CURLU *parsed, const struct rd_fetch_options *options,
     AUTO_CURL_TEXT char *port = NULL;
     CURLUcode code = curl_url_get(parsed, CURLUPART_SCHEME, &scheme, 0);
     code = code != CURLUE_OK ? code : curl_url_get(parsed, CURLUPART_HOST, &host, 0);
-    code = code != CURLUE_OK ? code : curl_url_get(parsed, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT);
+    code =
+        code != CURLUE_OK ? code : curl_url_get(parsed, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT);
     if (code == CURLUE_OUT_OF_MEMORY) {
         return RD_ERR_NO_MEMORY;
     }
@@ -99,7 +100,8 @@ rd_err rd_fetch_url_parse(const char *url, const struct rd_fetch_options *option
 {
     size_t len = strnlen(url, RD_LIMIT_URL + 1);
     if (len > RD_LIMIT_URL) {
-        return rd_why_set(why, RD_ERR_INVALID_REQUEST, "the URL is longer than %d bytes", RD_LIMIT_URL);
+        return rd_why_set(why, RD_ERR_INVALID_REQUEST, "the URL is longer than %d bytes",
+                          RD_LIMIT_URL);
     }
     if (!printable(url, len)) {
         return rd_why_set(why, RD_ERR_INVALID_REQUEST,

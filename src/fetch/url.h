@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Internal to fetch/: the check of a URL's text. One parser reads it, libcurl's, and the parsed
- * handle is what is connected to: two parsers that disagree about where the host ends are how guards
- * of this kind are usually passed. */
+ * handle is what is connected to: two parsers that disagree about where the host ends are how
+ * guards of this kind are usually passed. */
 #ifndef RD_FETCH_URL_H
 #define RD_FETCH_URL_H
 

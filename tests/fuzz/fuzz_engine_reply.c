@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What an HTTP engine may send in headers and error bodies: any bytes, no crash, and what ends up in
- * our own texts is one line of valid UTF-8 within its room. */
+ * What an HTTP engine may send in headers and error bodies: any bytes, no crash, and what ends up
+ * in our own texts is one line of valid UTF-8 within its room. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What one request to an HTTP engine says: JSON, as docs/http-engine.md describes. Source images stand
- * in it as base64, but never in memory: the body is a list of pieces, and base64 is made while libcurl
- * asks for bytes. So a body may be read from any offset, again after a rewind. */
+ * What one request to an HTTP engine says: JSON, as docs/http-engine.md describes. Source images
+ * stand in it as base64, but never in memory: the body is a list of pieces, and base64 is made
+ * while libcurl asks for bytes. So a body may be read from any offset, again after a rewind. */
 #ifndef RD_ENGINE_HTTP_BODY_H
 #define RD_ENGINE_HTTP_BODY_H
 

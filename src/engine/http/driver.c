@@ -4,19 +4,19 @@
  *
  *     other threads --inbox, wake_fd--> [ epoll: wake_fd, sockets ] --libcurl multi--> backend
  *
- * libcurl's multi_socket interface with an epoll set of our own, not curl_multi_poll: that one builds
- * and passes the list of all sockets at every turn.
+ * libcurl's multi_socket interface with an epoll set of our own, not curl_multi_poll: that one
+ * builds and passes the list of all sockets at every turn.
  *
  * Waking. `inbox` is a stack that other threads push on with compare-and-swap and the driver takes
- * whole, reversing it. `woken` makes a burst of pushes cost one write(2): only who turns it from false
- * to true writes. The driver turns it back BEFORE it looks at the inbox and the flags, so what came
- * later writes again. wake_fd is edge-triggered: nobody needs to read it.
+ * whole, reversing it. `woken` makes a burst of pushes cost one write(2): only who turns it from
+ * false to true writes. The driver turns it back BEFORE it looks at the inbox and the flags, so
+ * what came later writes again. wake_fd is edge-triggered: nobody needs to read it.
  *
- * Idle sockets. libcurl asks to forget a socket at the end of each transfer and to watch it again at
- * the start of the next. The driver keeps it in the set instead, so a request on a kept connection
- * costs no epoll_ctl; when an idle socket does speak (the peer closed it), it is dropped from the set
- * then. Closing goes through rd_http_socket_close, so that a new socket with the same number starts
- * with a clean row. */
+ * Idle sockets. libcurl asks to forget a socket at the end of each transfer and to watch it again
+ * at the start of the next. The driver keeps it in the set instead, so a request on a kept
+ * connection costs no epoll_ctl; when an idle socket does speak (the peer closed it), it is dropped
+ * from the set then. Closing goes through rd_http_socket_close, so that a new socket with the same
+ * number starts with a clean row. */
 #include "engine/http/internal.h"
 
 #include <errno.h>
@@ -49,8 +49,8 @@ static struct rd_http_socket *socket_row(struct rd_http_driver *driver, curl_soc
     return &driver->sockets[index];
 }
 
-static void socket_watch(struct rd_http_driver *driver, curl_socket_t fd, struct rd_http_socket *row,
-                         uint32_t mask)
+static void socket_watch(struct rd_http_driver *driver, curl_socket_t fd,
+                         struct rd_http_socket *row, uint32_t mask)
 {
     struct epoll_event event = {.events = mask, .data.fd = fd};
     int op = mask == 0 ? EPOLL_CTL_DEL : row->mask == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
@@ -95,7 +95,8 @@ int rd_http_socket_close(void *user, curl_socket_t fd)
 {
     struct rd_http_driver *driver = user;
     if ((size_t)fd < driver->sockets_count) {
-        driver->sockets[fd] = (struct rd_http_socket){0}; /* close() takes it out of the epoll set */
+        driver->sockets[fd] =
+            (struct rd_http_socket){0}; /* close() takes it out of the epoll set */
     }
     return close(fd);
 }
@@ -120,9 +121,10 @@ static void socket_event(struct rd_http_driver *driver, const struct epoll_event
         socket_watch(driver, fd, row, 0); /* an idle connection's end; libcurl sees it at reuse */
         return;
     }
-    /* An error is reported as readiness for what was wanted: libcurl then meets it in recv() or send(),
-     * where it knows a kept connection that died and replaces it. CURL_CSELECT_ERR would end the
-     * transfer, and the kernel does show EPOLLERR alone for a moment while a reset arrives. */
+    /* An error is reported as readiness for what was wanted: libcurl then meets it in recv() or
+     * send(), where it knows a kept connection that died and replaces it. CURL_CSELECT_ERR would
+     * end the transfer, and the kernel does show EPOLLERR alone for a moment while a reset arrives.
+     */
     uint32_t ready = event->events & (uint32_t)(EPOLLERR | EPOLLHUP) ? row->wanted : event->events;
     int bits = (ready & EPOLLIN ? CURL_CSELECT_IN : 0) | (ready & EPOLLOUT ? CURL_CSELECT_OUT : 0);
     int running;
@@ -163,14 +165,15 @@ static void run_over(struct rd_http_driver *driver, struct rd_engine_run *run)
 /* Hands the request for run->output to libcurl, or ends the run. */
 static void run_launch(struct rd_http_driver *driver, struct rd_engine_run *run)
 {
-    rd_err err = atomic_load(&run->cancelled)                ? RD_ERR_CANCELLED
+    rd_err err = atomic_load(&run->cancelled)             ? RD_ERR_CANCELLED
                  : rd_clock_mono_ns() >= run->deadline_ns ? RD_ERR_BACKEND_TIMEOUT
-                                                             : rd_http_run_arm(run);
+                                                          : rd_http_run_arm(run);
     if (err == RD_OK && curl_multi_add_handle(driver->multi, run->easy) != CURLM_OK) {
         err = RD_ERR_NO_MEMORY;
     }
     if (err != RD_OK) {
-        rd_http_run_stop(run, err, err == RD_ERR_BACKEND_TIMEOUT ? "the deadline has passed" : NULL);
+        rd_http_run_stop(run, err,
+                         err == RD_ERR_BACKEND_TIMEOUT ? "the deadline has passed" : NULL);
         run_over(driver, run);
     }
 }
@@ -320,7 +323,8 @@ void rd_http_driver_push(struct rd_http_driver *driver, struct rd_engine_run *ru
     rd_http_driver_wake(driver);
 }
 
-rd_err rd_http_driver_open(struct rd_http_driver *driver, struct rd_engine *engine, struct rd_why *why)
+rd_err rd_http_driver_open(struct rd_http_driver *driver, struct rd_engine *engine,
+                           struct rd_why *why)
 {
     driver->engine = engine;
     driver->next_deadline_ns = UINT64_MAX;
@@ -330,7 +334,8 @@ rd_err rd_http_driver_open(struct rd_http_driver *driver, struct rd_engine *engi
         return rd_why_errno(why, errno, "make", "an epoll set");
     }
     driver->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    struct epoll_event event = {.events = (uint32_t)(EPOLLIN | EPOLLET), .data.fd = driver->wake_fd};
+    struct epoll_event event = {.events = (uint32_t)(EPOLLIN | EPOLLET),
+                                .data.fd = driver->wake_fd};
     if (driver->wake_fd < 0 ||
         epoll_ctl(driver->epoll_fd, EPOLL_CTL_ADD, driver->wake_fd, &event) != 0) {
         return rd_why_errno(why, errno, "make", "an eventfd");

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The HTTP engine: forwards a generation to a server over HTTP/1.1 and streams the picture back. What
- * goes over the wire is in docs/http-engine.md; the threads are in driver.c, a run in run.c.
+ * The HTTP engine: forwards a generation to a server over HTTP/1.1 and streams the picture back.
+ * What goes over the wire is in docs/http-engine.md; the threads are in driver.c, a run in run.c.
  *
- * start() makes the request's body in the caller's thread (those are many) and pushes the run to the
- * driver with the fewest; it takes the pool's lock for a few instructions and blocks on nothing else.
- * cancel() sets a flag and wakes the driver, so it needs no lock and cannot meet a run that is gone:
- * the caller promises not to call it after done() returned, and the run's memory stays until close().
+ * start() makes the request's body in the caller's thread (those are many) and pushes the run to
+ * the driver with the fewest; it takes the pool's lock for a few instructions and blocks on nothing
+ * else. cancel() sets a flag and wakes the driver, so it needs no lock and cannot meet a run that
+ * is gone: the caller promises not to call it after done() returned, and the run's memory stays
+ * until close().
  *
  * Readiness is passive: after a failed connect (or name, or TLS) the engine says "not ready" for a
  * second, until some request gets an answer. No probe is ever sent. */
@@ -28,7 +29,8 @@ static void global_init(void)
 static rd_err check_url(const struct rd_engine_config *config, struct rd_why *why)
 {
     if (config->url == NULL) {
-        return rd_why_set(why, RD_ERR_CONFIG, "backend %s: an http engine needs a url", config->name);
+        return rd_why_set(why, RD_ERR_CONFIG, "backend %s: an http engine needs a url",
+                          config->name);
     }
     CURLU *parsed = curl_url();
     if (parsed == NULL) {
@@ -54,12 +56,12 @@ static rd_err check_config(const struct rd_engine_config *config, struct rd_why 
 {
     RD_TRY(check_url(config, why));
     if (config->slots < 1 || config->slots > RD_HTTP_SLOTS_MAX) {
-        return rd_why_set(why, RD_ERR_CONFIG, "backend %s: slots must be 1 to %d, not %u", config->name,
-                          RD_HTTP_SLOTS_MAX, config->slots);
+        return rd_why_set(why, RD_ERR_CONFIG, "backend %s: slots must be 1 to %d, not %u",
+                          config->name, RD_HTTP_SLOTS_MAX, config->slots);
     }
     if (config->timeout_ms > RD_HTTP_TIMEOUT_MS_MAX) {
-        return rd_why_set(why, RD_ERR_CONFIG, "backend %s: the timeout must be at most %d s", config->name,
-                          RD_HTTP_TIMEOUT_MS_MAX / 1000);
+        return rd_why_set(why, RD_ERR_CONFIG, "backend %s: the timeout must be at most %d s",
+                          config->name, RD_HTTP_TIMEOUT_MS_MAX / 1000);
     }
     return RD_OK;
 }

@@ -3,14 +3,15 @@
  * The three structs of the HTTP engine and who may touch them.
  *
  *     engine   constant after open(), but for the pool (its lock), and a few atomics
- *     driver   one thread: an epoll set, a libcurl multi handle, the runs it drives. Everything in it
- *              belongs to that thread, but for `inbox`, `woken`, `load`, `closing` (atomics)
- *     run      one start(): made by the caller's thread, then handed through the inbox to the driver's
- *              thread, which owns it until done() was called and gives it back to the pool. `cancelled`
- *              is the one field that other threads write meanwhile.
+ *     driver   one thread: an epoll set, a libcurl multi handle, the runs it drives. Everything in
+ * it belongs to that thread, but for `inbox`, `woken`, `load`, `closing` (atomics) run      one
+ * start(): made by the caller's thread, then handed through the inbox to the driver's thread, which
+ * owns it until done() was called and gives it back to the pool. `cancelled` is the one field that
+ * other threads write meanwhile.
  *
  * A run keeps its libcurl easy handle, with every constant option set, and its buffers: the next
- * start() sets only what differs. Setting up a handle costs about as much as a whole small request. */
+ * start() sets only what differs. Setting up a handle costs about as much as a whole small request.
+ */
 #ifndef RD_ENGINE_HTTP_INTERNAL_H
 #define RD_ENGINE_HTTP_INTERNAL_H
 
@@ -27,19 +28,19 @@
 #include "engine/http/reply.h"
 
 enum {
-    RD_HTTP_SLOTS_MAX = 1024,         /* connections of one backend */
-    RD_HTTP_DRIVERS_MAX = 4,          /* threads of one backend */
-    RD_HTTP_SLOTS_PER_DRIVER = 64,    /* one thread serves this many; see docs/http-engine.md */
-    RD_HTTP_TIMEOUT_MS = 300000,      /* a whole run, when the configuration says nothing */
+    RD_HTTP_SLOTS_MAX = 1024,      /* connections of one backend */
+    RD_HTTP_DRIVERS_MAX = 4,       /* threads of one backend */
+    RD_HTTP_SLOTS_PER_DRIVER = 64, /* one thread serves this many; see docs/http-engine.md */
+    RD_HTTP_TIMEOUT_MS = 300000,   /* a whole run, when the configuration says nothing */
     RD_HTTP_TIMEOUT_MS_MAX = 3600000,
     RD_HTTP_CONNECT_MS = 5000,
-    RD_HTTP_NOT_READY_MS = 1000,      /* after a failed connect */
-    RD_HTTP_IDLE_S = 60,              /* an idle connection older than this is not used again */
-    RD_HTTP_BUFFER = 98304,           /* libcurl allocates it anew each time, so below malloc's mmap
-                                       * and trim threshold; a 64 KiB picture comes in one recv(2) */
-    RD_HTTP_HEADER_TEXT = 320,        /* one header line that we send */
-    RD_HTTP_DISCARD_MAX = 65536,      /* of an error's body: read on, so that the connection lives */
-    RD_HTTP_EVENTS_MAX = 64,          /* taken from epoll at once */
+    RD_HTTP_NOT_READY_MS = 1000, /* after a failed connect */
+    RD_HTTP_IDLE_S = 60,         /* an idle connection older than this is not used again */
+    RD_HTTP_BUFFER = 98304,      /* libcurl allocates it anew each time, so below malloc's mmap
+                                  * and trim threshold; a 64 KiB picture comes in one recv(2) */
+    RD_HTTP_HEADER_TEXT = 320,   /* one header line that we send */
+    RD_HTTP_DISCARD_MAX = 65536, /* of an error's body: read on, so that the connection lives */
+    RD_HTTP_EVENTS_MAX = 64,     /* taken from epoll at once */
 };
 
 struct rd_http_driver;
@@ -62,12 +63,12 @@ struct rd_engine_run {
     unsigned output;      /* the one being made */
     bool reached;         /* some request of the run went out */
 
-    unsigned attempts;    /* connections on which this output's request went out */
+    unsigned attempts; /* connections on which this output's request went out */
 
     /* The answer to this output's request. */
     enum { RD_HTTP_HEAD, RD_HTTP_PICTURE, RD_HTTP_REFUSAL } stage;
-    bool begun;    /* sink.begin() was called */
-    bool chunked;  /* Transfer-Encoding: chunked */
+    bool begun;   /* sink.begin() was called */
+    bool chunked; /* Transfer-Encoding: chunked */
     size_t head_bytes;
     uint64_t body_bytes;
     uint8_t first[RD_HTTP_MAGIC_LEN]; /* of the picture, until there are enough to judge it */
@@ -100,7 +101,7 @@ struct rd_http_driver {
     _Atomic(struct rd_engine_run *) inbox; /* newest first */
     atomic_bool woken;                     /* wake_fd was written and not yet looked at */
     atomic_bool closing;
-    atomic_uint load;                      /* runs handed to this driver and not done */
+    atomic_uint load; /* runs handed to this driver and not done */
 
     struct rd_engine_run *runs; /* head of the list */
     struct rd_http_socket *sockets;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What an HTTP engine's answer means: pure functions over what came, without libcurl, so that each row
- * of their tables is a unit test. */
+ * What an HTTP engine's answer means: pure functions over what came, without libcurl, so that each
+ * row of their tables is a unit test. */
 #ifndef RD_ENGINE_HTTP_REPLY_H
 #define RD_ENGINE_HTTP_REPLY_H
 
@@ -13,7 +13,7 @@
 #include "core/generation.h"
 
 enum {
-    RD_HTTP_MAGIC_LEN = 12,   /* the first bytes that tell every medium apart */
+    RD_HTTP_MAGIC_LEN = 12,    /* the first bytes that tell every medium apart */
     RD_HTTP_SNIPPET_MAX = 200, /* of an error's text that may end up in our own */
 };
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One run: its requests one after the other (count outputs, successive seeds), and the way of a picture
- * from libcurl's buffer to the sink.
+ * One run: its requests one after the other (count outputs, successive seeds), and the way of a
+ * picture from libcurl's buffer to the sink.
  *
- * Nothing reaches the sink before it is known to be a picture of the asked kind: status 200, the right
- * Content-Type, a body whose end can be told (Content-Length or chunked), and the right first bytes.
- * From then on libcurl's buffer is handed on as it is.
+ * Nothing reaches the sink before it is known to be a picture of the asked kind: status 200, the
+ * right Content-Type, a body whose end can be told (Content-Length or chunked), and the right first
+ * bytes. From then on libcurl's buffer is handed on as it is.
  *
  * Errors. The first reason to stop wins (rd_http_run_stop): a sink's error makes libcurl fail with
  * "write error", which must not hide it. */
@@ -30,10 +30,14 @@ static const struct {
     const char *text;
 } results[] = {
     {CURLE_COULDNT_CONNECT, RD_ERR_BACKEND_FAILED, true, "cannot connect to the engine"},
-    {CURLE_COULDNT_RESOLVE_HOST, RD_ERR_BACKEND_FAILED, true, "the engine's host name does not resolve"},
-    {CURLE_PEER_FAILED_VERIFICATION, RD_ERR_BACKEND_FAILED, true, "the engine's certificate is not valid"},
-    {CURLE_SSL_CONNECT_ERROR, RD_ERR_BACKEND_FAILED, true, "the TLS handshake with the engine failed"},
-    {CURLE_OPERATION_TIMEDOUT, RD_ERR_BACKEND_TIMEOUT, true, "connecting to the engine took too long"},
+    {CURLE_COULDNT_RESOLVE_HOST, RD_ERR_BACKEND_FAILED, true,
+     "the engine's host name does not resolve"},
+    {CURLE_PEER_FAILED_VERIFICATION, RD_ERR_BACKEND_FAILED, true,
+     "the engine's certificate is not valid"},
+    {CURLE_SSL_CONNECT_ERROR, RD_ERR_BACKEND_FAILED, true,
+     "the TLS handshake with the engine failed"},
+    {CURLE_OPERATION_TIMEDOUT, RD_ERR_BACKEND_TIMEOUT, true,
+     "connecting to the engine took too long"},
     {CURLE_GOT_NOTHING, RD_ERR_BACKEND_FAILED, false, "the engine closed without an answer"},
     {CURLE_RECV_ERROR, RD_ERR_BACKEND_FAILED, false, "the engine's connection broke"},
     {CURLE_SEND_ERROR, RD_ERR_BACKEND_FAILED, false, "the engine's connection broke"},
@@ -52,7 +56,8 @@ void rd_http_run_stop(struct rd_engine_run *run, rd_err err, const char *why)
 /* ---- the answer arrives ---- */
 
 /* The value behind "Name:" when `line` is that header. */
-static bool header_is(const char *line, size_t len, const char *name, const char **ret, size_t *ret_len)
+static bool header_is(const char *line, size_t len, const char *name, const char **ret,
+                      size_t *ret_len)
 {
     size_t name_len = strlen(name);
     if (len <= name_len || line[name_len] != ':' || strncasecmp(line, name, name_len) != 0) {
@@ -232,7 +237,8 @@ static int on_seek(void *user, curl_off_t offset, int origin)
     return CURL_SEEKFUNC_OK;
 }
 
-/* The connection stands, the request goes out now: from here on the backend may spend time on it. */
+/* The connection stands, the request goes out now: from here on the backend may spend time on it.
+ */
 static int on_prereq(void *user, char *peer_ip, char *local_ip, int peer_port, int local_port)
 {
     (void)peer_ip;
@@ -253,14 +259,16 @@ static bool set_constant(struct rd_engine_run *run)
     bool ok = curl_easy_setopt(easy, CURLOPT_URL, run->engine->url) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_PRIVATE, run) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK;
-    ok = ok && curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) == CURLE_OK;
+    ok =
+        ok && curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_PROXY, "") == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_NOPROGRESS, 1L) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_TCP_NODELAY, 1L) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L) == CURLE_OK;
-    ok = ok && curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)RD_HTTP_CONNECT_MS) == CURLE_OK;
+    ok = ok &&
+         curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)RD_HTTP_CONNECT_MS) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, (long)RD_HTTP_IDLE_S) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long)RD_HTTP_BUFFER) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_USERAGENT, "render/" RD_VERSION) == CURLE_OK;
@@ -277,7 +285,8 @@ static bool set_constant(struct rd_engine_run *run)
     ok = ok && curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_prereq) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_PREREQDATA, run) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, rd_http_socket_open) == CURLE_OK;
-    return ok && curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, rd_http_socket_close) == CURLE_OK;
+    return ok &&
+           curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, rd_http_socket_close) == CURLE_OK;
 }
 
 rd_err rd_http_run_new(struct rd_engine *engine, struct rd_engine_run **ret)
@@ -312,8 +321,8 @@ void rd_http_run_free(struct rd_engine_run *run)
     rd_mem_free(run);
 }
 
-/* "Name: value" in `line`; "Name:" (which sends nothing) when the value is absent, too long, or holds
- * what a header must not. */
+/* "Name: value" in `line`; "Name:" (which sends nothing) when the value is absent, too long, or
+ * holds what a header must not. */
 static void header_line(char line[RD_HTTP_HEADER_TEXT], const char *name, const char *value)
 {
     size_t len = value != NULL ? strlen(value) : 0;
@@ -351,8 +360,8 @@ rd_err rd_http_run_arm(struct rd_engine_run *run)
         RD_TRY(rd_http_body_make(&run->body, run->job.generation, run->output));
     }
     if (run->attempts > 1) {
-        /* libcurl replaced a dead kept connection. It counts that over the handle's whole life, gives
-         * up after five, and only a reset sets the count back. */
+        /* libcurl replaced a dead kept connection. It counts that over the handle's whole life,
+         * gives up after five, and only a reset sets the count back. */
         curl_easy_reset(run->easy);
         if (!set_constant(run)) {
             return RD_ERR_NO_MEMORY;
@@ -369,7 +378,8 @@ rd_err rd_http_run_arm(struct rd_engine_run *run)
     /* POSTFIELDS lets libcurl send head and body in one write. */
     const char *flat = rd_http_body_flat(&run->body);
     CURL *easy = run->easy;
-    bool ok = curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)run->body.total) == CURLE_OK;
+    bool ok = curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)run->body.total) ==
+              CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_POSTFIELDS, flat) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, run->driver) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, run->driver) == CURLE_OK;
@@ -389,8 +399,8 @@ static void judge_result(struct rd_engine_run *run, CURLcode code)
         struct rd_why why;
         rd_http_sanitise(run->snippet, run->snippet_len, text, sizeof text);
         rd_err err = rd_http_status_err(status);
-        (void)rd_why_set(&why, err, "the engine answered %ld%s%s", status, text[0] != '\0' ? ": " : "",
-                         text);
+        (void)rd_why_set(&why, err, "the engine answered %ld%s%s", status,
+                         text[0] != '\0' ? ": " : "", text);
         rd_http_run_stop(run, err, why.text);
         return;
     }
@@ -407,7 +417,8 @@ static void judge_result(struct rd_engine_run *run, CURLcode code)
     if (code != CURLE_OK) {
         rd_http_run_stop(run, RD_ERR_BACKEND_FAILED, curl_easy_strerror(code));
     } else if (!run->begun) {
-        rd_http_run_stop(run, RD_ERR_BACKEND_FAILED, "the engine's body is too short to be a picture");
+        rd_http_run_stop(run, RD_ERR_BACKEND_FAILED,
+                         "the engine's body is too short to be a picture");
     }
 }
 
@@ -417,8 +428,8 @@ bool rd_http_run_finish(struct rd_engine_run *run, CURLcode code)
     if (run->err == RD_OK) {
         judge_result(run, code);
     }
-    if (run->stage != RD_HTTP_HEAD && atomic_load_explicit(&run->engine->not_before_ns,
-                                                           memory_order_relaxed) != 0) {
+    if (run->stage != RD_HTTP_HEAD &&
+        atomic_load_explicit(&run->engine->not_before_ns, memory_order_relaxed) != 0) {
         atomic_store(&run->engine->not_before_ns, 0); /* it answers again */
     }
     run->measured_ns += took;

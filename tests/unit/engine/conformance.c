@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The suite. See conformance.h. A run is given WAIT_MS to end before it counts as hanging; nothing
- * here sleeps. The order of calls, their threads and their arguments are checked by the recorder. */
+ * here sleeps. The order of calls, their threads and their arguments are checked by the recorder.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -273,8 +274,8 @@ struct racer {
     char violation[256];
 };
 
-/* Starts runs and cancels each at another moment of its life, by a few hundred turns of the scheduler
- * more or less; some are left alone. */
+/* Starts runs and cancels each at another moment of its life, by a few hundred turns of the
+ * scheduler more or less; some are left alone. */
 static void *race(void *user)
 {
     struct racer *racer = user;
@@ -282,8 +283,8 @@ static void *race(void *user)
         struct recorder recorder;
         recorder_init(&recorder);
         unsigned delay = (i * 37 + racer->index * 11) % 200;
-        rd_err err = recorder_start(&recorder, racer->given->ops, racer->engine, racer->given->quick,
-                                    1 + i % 2);
+        rd_err err = recorder_start(&recorder, racer->given->ops, racer->engine,
+                                    racer->given->quick, 1 + i % 2);
         if (err != RD_OK) {
             memcpy(racer->violation, "start failed", 13);
             return NULL;
@@ -299,7 +300,8 @@ static void *race(void *user)
             return NULL; /* leaks the recorder, which the engine may still use */
         }
         memcpy(racer->violation, recorder.violation, sizeof racer->violation);
-        if (racer->violation[0] == '\0' && recorder.err != RD_OK && recorder.err != RD_ERR_CANCELLED) {
+        if (racer->violation[0] == '\0' && recorder.err != RD_OK &&
+            recorder.err != RD_ERR_CANCELLED) {
             memcpy(racer->violation, recorder.why.text, sizeof racer->violation - 1);
         }
         recorder_done(&recorder);

@@ -41,9 +41,11 @@ static void test_types(void **state)
     assert_true(rd_http_type_is("video/mp4", RD_MEDIA_MP4));
 
     static const char *const text[] = {"text/plain", "Text/HTML; charset=utf-8", "application/json",
-                                       "application/problem+json; x", "application/JSON;charset=utf-8"};
-    static const char *const not_text[] = {"image/png", "application/jsonx", "application/octet-stream",
-                                           "", "texts", "application/problem+jsonx"};
+                                       "application/problem+json; x",
+                                       "application/JSON;charset=utf-8"};
+    static const char *const not_text[] = {
+        "image/png", "application/jsonx",        "application/octet-stream", "",
+        "texts",     "application/problem+jsonx"};
     for (size_t i = 0; i < sizeof text / sizeof text[0]; i++) {
         assert_true(rd_http_type_is_text(text[i]));
     }
@@ -72,8 +74,11 @@ static void test_magics(void **state)
     static const struct {
         enum rd_media media;
         size_t from, to;
-    } fixed[] = {{RD_MEDIA_PNG, 0, 8}, {RD_MEDIA_WEBP, 0, 4}, {RD_MEDIA_WEBP, 8, 12},
-                 {RD_MEDIA_JPEG, 0, 3}, {RD_MEDIA_MP4, 4, 8}};
+    } fixed[] = {{RD_MEDIA_PNG, 0, 8},
+                 {RD_MEDIA_WEBP, 0, 4},
+                 {RD_MEDIA_WEBP, 8, 12},
+                 {RD_MEDIA_JPEG, 0, 3},
+                 {RD_MEDIA_MP4, 4, 8}};
     for (size_t i = 0; i < sizeof fixed / sizeof fixed[0]; i++) {
         for (size_t at = fixed[i].from; at < fixed[i].to; at++) {
             char bytes[RD_HTTP_MAGIC_LEN];
@@ -105,9 +110,9 @@ static void test_seconds(void **state)
         assert_true(rd_http_seconds_parse(good[i].text, strlen(good[i].text), &ns));
         assert_int_equal(ns, good[i].ns);
     }
-    static const char *const bad[] = {"",    ".",     ".5",      "1.",  "-1", "+1", "1e3", "1,5", " 1",
-                                      "1 ",  "01",    "1000001", "nan", "inf", "0x1", "1.2.3", "1.-2",
-                                      "18446744073709551616"};
+    static const char *const bad[] = {"",    ".",   ".5",  "1.",    "-1",   "+1",
+                                      "1e3", "1,5", " 1",  "1 ",    "01",   "1000001",
+                                      "nan", "inf", "0x1", "1.2.3", "1.-2", "18446744073709551616"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         uint64_t ns = 42;
         assert_false(rd_http_seconds_parse(bad[i], strlen(bad[i]), &ns));
@@ -149,8 +154,9 @@ static void test_sanitise(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_statuses), cmocka_unit_test(test_types),    cmocka_unit_test(test_magics),
-        cmocka_unit_test(test_seconds),  cmocka_unit_test(test_sanitise),
+        cmocka_unit_test(test_statuses), cmocka_unit_test(test_types),
+        cmocka_unit_test(test_magics),   cmocka_unit_test(test_seconds),
+        cmocka_unit_test(test_sanitise),
     };
     return cmocka_run_group_tests_name("engine/http_reply", tests, NULL, NULL);
 }

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The HTTP engine: the conformance suite against a scripted backend, then each way in which a backend
- * can misbehave, what goes over the wire, and the meaning of each answer. The backend looks at the
- * request's path, or at the prompt where the path is "/". */
+ * The HTTP engine: the conformance suite against a scripted backend, then each way in which a
+ * backend can misbehave (http_backend.c), and what goes over the wire. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -21,24 +20,22 @@
 #include "base/text.h"
 #include "conformance.h"
 #include "engine/http/internal.h"
+#include "http_backend.h"
 #include "recorder.h"
 
-enum { WAIT_MS = 20000, PICTURE = 20000 };
+enum { WAIT_MS = 20000, PICTURE = HTTP_BACKEND_PICTURE };
 
-static const char png[] = "\x89PNG\r\n\x1a\n";
 static struct loopback *server;
-static pthread_mutex_t seen_lock = PTHREAD_MUTEX_INITIALIZER;
-static sem_t gone; /* posted when a client left /hang-inside */
-static char seen_head[4096], *seen_body; /* of the newest request */
-static size_t seen_body_len;
 
 static const struct rd_format square = {"512", RD_MODALITY_IMAGE, 512, 512};
 static const char quick_json[] = "{\"prompt\":\"quick\"}";
 static const char slow_json[] = "{\"prompt\":\"slow\"}";
-#define GENERATION(text)                                                                   \
-    {.task = RD_TASK_T2I, .family = "fam", .model = "mod", .format = &square,              \
-     .media = RD_MEDIA_PNG, .prompt = "p", .negative_prompt = "", .seed = 7, .count = 1,   \
-     .json = (text), .json_len = sizeof(text) - 1}
+#define GENERATION(text)                                                                           \
+    {                                                                                              \
+        .task = RD_TASK_T2I, .family = "fam", .model = "mod", .format = &square,                   \
+        .media = RD_MEDIA_PNG, .prompt = "p", .negative_prompt = "", .seed = 7, .count = 1,        \
+        .json = (text), .json_len = sizeof(text) - 1                                               \
+    }
 static const struct rd_generation quick = GENERATION(quick_json);
 static const struct rd_generation slow = GENERATION(slow_json);
 
@@ -52,279 +49,11 @@ static struct rd_conformance given = {
     .races = 60,
 };
 
-/* ---- the backend ---- */
-
-static void fill_picture(char *out, size_t len, const char *body)
-{
-    const char *seed = strstr(body, "\"seed\":");
-    unsigned long value = seed != NULL ? strtoul(seed + 7, NULL, 10) : 0;
-    for (size_t i = 0; i < len; i++) {
-        out[i] = (char)(i * 31 + value);
-    }
-    memcpy(out, png, len < 8 ? len : 8);
-}
-
-static void send_picture(int fd, const char *more, size_t claimed, size_t sent, const char *body)
-{
-    char *picture = malloc(sent + 1);
-    assert_non_null(picture);
-    fill_picture(picture, sent, body);
-    loopback_printf(fd, "HTTP/1.1 200 OK\r\nContent-Type: image/png\r\n%sContent-Length: %zu\r\n\r\n", more,
-                    claimed);
-    loopback_send(fd, picture, sent);
-    free(picture);
-}
-
-static bool good(int fd, const struct loopback_request *request)
-{
-    send_picture(fd, "", PICTURE, PICTURE, request->body);
-    return true;
-}
-
-static bool good_then_close(int fd, const struct loopback_request *request)
-{
-    (void)good(fd, request);
-    return false;
-}
-
-static bool told(int fd, const struct loopback_request *request)
-{
-    send_picture(fd, "X-Device-Seconds: 1.25\r\nx-device: cuda:3\r\n", 64, 64, request->body);
-    return true;
-}
-
-static bool told_badly(int fd, const struct loopback_request *request)
-{
-    send_picture(fd, "X-Device-Seconds: -1\r\nX-Device: \x01\r\n", 64, 64, request->body);
-    return true;
-}
-
-static bool hang(int fd, const struct loopback_request *request)
-{
-    (void)request;
-    loopback_wait_gone(fd);
-    return false;
-}
-
-static bool hang_inside(int fd, const struct loopback_request *request)
-{
-    send_picture(fd, "", 1000, 100, request->body);
-    loopback_wait_gone(fd);
-    (void)sem_post(&gone);
-    return false;
-}
-
-static bool partial(int fd, const struct loopback_request *request)
-{
-    send_picture(fd, "", 1000, 999, request->body);
-    return false;
-}
-
-static bool reset_at_once(int fd, const struct loopback_request *request)
-{
-    (void)request;
-    loopback_reset_on_close(fd);
-    return false;
-}
-
-static bool reset_inside(int fd, const struct loopback_request *request)
-{
-    send_picture(fd, "", 1000, 500, request->body);
-    loopback_reset_on_close(fd);
-    return false;
-}
-
-static bool close_at_once(int fd, const struct loopback_request *request)
-{
-    (void)fd;
-    (void)request;
-    return false;
-}
-
-static bool no_length(int fd, const struct loopback_request *request)
-{
-    (void)request;
-    loopback_printf(fd, "HTTP/1.1 200 OK\r\nContent-Type: image/png\r\n\r\n");
-    loopback_send(fd, png, 8);
-    loopback_printf(fd, "more than enough");
-    return false;
-}
-
-static bool chunked(int fd, const struct loopback_request *request)
-{
-    (void)request;
-    loopback_printf(fd, "HTTP/1.1 103 Early Hints\r\nX-Device-Seconds: 9\r\n\r\n"
-                        "HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nTransfer-Encoding: chunked\r\n\r\n");
-    for (size_t i = 0; i < 8; i++) { /* the magic one byte at a time */
-        loopback_printf(fd, "1\r\n");
-        loopback_send(fd, png + i, 1);
-        loopback_printf(fd, "\r\n");
-    }
-    for (unsigned i = 0; i < 100; i++) {
-        loopback_printf(fd, "7\r\npixels.\r\n");
-    }
-    loopback_printf(fd, "0\r\n\r\n");
-    return true;
-}
-
-static bool chunked_cut(int fd, const struct loopback_request *request)
-{
-    (void)request;
-    loopback_printf(fd, "HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nTransfer-Encoding: chunked\r\n\r\n"
-                        "20\r\n");
-    loopback_send(fd, png, 8);
-    return false;
-}
-
-static bool too_long(int fd, const struct loopback_request *request)
-{
-    (void)request;
-    loopback_printf(fd, "HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: %llu\r\n\r\n",
-                    (unsigned long long)RD_LIMIT_OBJECT_BYTES + 1);
-    loopback_send(fd, png, 8);
-    loopback_printf(fd, "more");
-    loopback_wait_gone(fd);
-    return false;
-}
-
-static bool text_type(int fd, const struct loopback_request *request)
-{
-    (void)request;
-    loopback_printf(fd, "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 12\r\n\r\n<html>"
-                        "</htm>");
-    return true;
-}
-
-static bool no_type(int fd, const struct loopback_request *request)
-{
-    (void)request;
-    loopback_printf(fd, "HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n\x89PNG\r\n\x1a\n1234");
-    return true;
-}
-
-static bool wrong_magic(int fd, const struct loopback_request *request)
-{
-    (void)request;
-    loopback_printf(fd, "HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: 20\r\n\r\n"
-                        "an error, not a png.");
-    return true;
-}
-
-static bool tiny(int fd, const struct loopback_request *request)
-{
-    send_picture(fd, "", 11, 11, request->body);
-    return true;
-}
-
-static bool empty(int fd, const struct loopback_request *request)
-{
-    send_picture(fd, "", 0, 0, request->body);
-    return true;
-}
-
-static bool garbage(int fd, const struct loopback_request *request)
-{
-    (void)request;
-    loopback_printf(fd, "SSH-2.0-OpenSSH_9.2\r\n\r\n\r\n");
-    return false;
-}
-
-static bool many_headers(int fd, const struct loopback_request *request)
-{
-    (void)request;
-    loopback_printf(fd, "HTTP/1.1 200 OK\r\nContent-Type: image/png\r\n");
-    for (unsigned i = 0; i < 100; i++) {
-        loopback_printf(fd, "X-%u: %0400u\r\n", i, i);
-    }
-    loopback_printf(fd, "\r\n");
-    return false;
-}
-
-static bool redirect(int fd, const struct loopback_request *request)
-{
-    (void)request;
-    loopback_printf(fd, "HTTP/1.1 307 Go\r\nLocation: /good\r\nContent-Length: 0\r\n\r\n");
-    return true;
-}
-
-static bool long_error(int fd, const struct loopback_request *request)
-{
-    (void)request;
-    loopback_printf(fd, "HTTP/1.1 500 Bad\r\nContent-Type: text/plain\r\nContent-Length: 300\r\n\r\n"
-                        "out of\nmemory \x1b[31m\xff %0280d",
-                    0);
-    return true;
-}
-
-static bool huge_error(int fd, const struct loopback_request *request)
-{
-    (void)request;
-    loopback_printf(fd, "HTTP/1.1 500 Bad\r\nContent-Type: text/plain\r\nContent-Length: 1000000\r\n\r\n");
-    for (unsigned i = 0; i < 1000000 / 10; i++) {
-        loopback_send(fd, "0123456789", 10);
-    }
-    return true;
-}
-
-static bool binary_error(int fd, const struct loopback_request *request)
-{
-    (void)request;
-    loopback_printf(fd, "HTTP/1.1 502 Bad\r\nContent-Type: image/png\r\nContent-Length: 6\r\n\r\nsecret");
-    return true;
-}
-
-static bool status(int fd, const struct loopback_request *request)
-{
-    loopback_printf(fd, "HTTP/1.1 %.3s Odd\r\nContent-Length: 0\r\n\r\n", strstr(request->head, "/status/") + 8);
-    return true;
-}
-
-static const struct {
-    const char *path;
-    bool (*answer)(int fd, const struct loopback_request *request);
-} answers[] = {
-    {"/good", good},           {"/good-then-close", good_then_close}, {"/told", told},         {"/told-badly", told_badly},
-    {"/hang", hang},           {"/hang-inside", hang_inside}, {"/partial", partial},
-    {"/reset", reset_at_once}, {"/reset-inside", reset_inside}, {"/close", close_at_once},
-    {"/no-length", no_length}, {"/chunked", chunked},   {"/chunked-cut", chunked_cut},
-    {"/too-long", too_long},   {"/text", text_type},    {"/no-type", no_type},
-    {"/wrong-magic", wrong_magic}, {"/tiny", tiny},     {"/empty", empty},
-    {"/garbage", garbage},     {"/headers", many_headers}, {"/redirect", redirect},
-    {"/long-error", long_error}, {"/huge-error", huge_error}, {"/binary-error", binary_error},
-};
-
-static bool handle(void *ctx, int fd, const struct loopback_request *request)
-{
-    (void)ctx;
-    char path[64] = "";
-    (void)sscanf(request->head, "%*s %63s", path);
-    (void)pthread_mutex_lock(&seen_lock);
-    (void)snprintf(seen_head, sizeof seen_head, "%s", request->head);
-    free(seen_body);
-    seen_body = malloc(request->body_len + 1);
-    assert_non_null(seen_body);
-    memcpy(seen_body, request->body, request->body_len + 1);
-    seen_body_len = request->body_len;
-    (void)pthread_mutex_unlock(&seen_lock);
-    if (strcmp(path, "/") == 0) {
-        return strstr(request->body, "\"slow\"") != NULL ? hang(fd, request) : good(fd, request);
-    }
-    if (strncmp(path, "/status/", 8) == 0) {
-        return status(fd, request);
-    }
-    for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++) {
-        if (strcmp(path, answers[i].path) == 0) {
-            return answers[i].answer(fd, request);
-        }
-    }
-    abort(); /* the test asks for what is not there */
-}
-
 static int setup(void **state)
 {
     (void)state;
-    assert_int_equal(sem_init(&gone, 0, 0), 0);
-    server = loopback_start(handle, NULL);
+    assert_int_equal(sem_init(&http_backend.gone, 0, 0), 0);
+    server = loopback_start(http_backend_handle, NULL);
     (void)snprintf(base_url, sizeof base_url, "http://127.0.0.1:%u/", loopback_port(server));
     return 0;
 }
@@ -333,8 +62,8 @@ static int teardown(void **state)
 {
     (void)state;
     loopback_stop(server);
-    free(seen_body);
-    (void)sem_destroy(&gone);
+    free(http_backend.body);
+    (void)sem_destroy(&http_backend.gone);
     return 0;
 }
 
@@ -363,7 +92,8 @@ static void run_on(struct rd_engine *engine, const struct rd_generation *generat
                    struct recorder *recorder)
 {
     recorder_init(recorder);
-    assert_int_equal(recorder_start(recorder, &rd_engine_http_ops, engine, generation, count), RD_OK);
+    assert_int_equal(recorder_start(recorder, &rd_engine_http_ops, engine, generation, count),
+                     RD_OK);
     assert_true(recorder_wait(recorder, WAIT_MS));
     assert_string_equal(recorder->violation, "");
 }
@@ -447,7 +177,7 @@ static void test_good_answers(void **state)
     assert_int_equal(recorder.size_hint[0], PICTURE);
     char *expected = malloc(PICTURE);
     assert_non_null(expected);
-    fill_picture(expected, PICTURE, "\"seed\":7");
+    http_backend_picture(expected, PICTURE, "\"seed\":7");
     uint64_t checksum = 14695981039346656037u;
     for (size_t i = 0; i < PICTURE; i++) {
         checksum = (checksum ^ (uint8_t)expected[i]) * 1099511628211u;
@@ -505,20 +235,22 @@ static void test_request(void **state)
     struct rd_engine *engine = open_path("/told", 0);
     struct recorder recorder;
     run_on(engine, &quick, 2, &recorder);
-    (void)pthread_mutex_lock(&seen_lock);
+    (void)pthread_mutex_lock(&http_backend.lock);
     char expected[1024];
     (void)snprintf(expected, sizeof expected,
-                   "POST /told HTTP/1.1\r\nHost: 127.0.0.1:%u\r\nUser-Agent: render/" RD_VERSION "\r\n"
+                   "POST /told HTTP/1.1\r\nHost: 127.0.0.1:%u\r\nUser-Agent: render/" RD_VERSION
+                   "\r\n"
                    "Content-Type: application/json\r\nAccept: image/png\r\n"
                    "X-Request-Id: req_000000000000conform\r\n"
                    "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n"
                    "Content-Length: %zu\r\n\r\n",
-                   loopback_port(server), seen_body_len);
-    assert_string_equal(seen_head, expected);
-    assert_string_equal(seen_body, "{\"request\":{\"prompt\":\"quick\"},\"family\":\"fam\",\"model\":\"mod\","
-                                   "\"task\":\"t2i\",\"width\":512,\"height\":512,\"seed\":8,"
-                                   "\"media\":\"image/png\"}");
-    (void)pthread_mutex_unlock(&seen_lock);
+                   loopback_port(server), http_backend.body_len);
+    assert_string_equal(http_backend.head, expected);
+    assert_string_equal(http_backend.body,
+                        "{\"request\":{\"prompt\":\"quick\"},\"family\":\"fam\",\"model\":\"mod\","
+                        "\"task\":\"t2i\",\"width\":512,\"height\":512,\"seed\":8,"
+                        "\"media\":\"image/png\"}");
+    (void)pthread_mutex_unlock(&http_backend.lock);
     rd_engine_http_ops.close(engine);
     recorder_done(&recorder);
 }
@@ -528,7 +260,7 @@ static void check_base64_field(const char *name, const uint8_t *bytes, size_t le
     char *want = malloc(RD_TEXT_BASE64_LEN(len) + 1);
     assert_non_null(want);
     rd_text_base64(bytes, len, want);
-    char *at = strstr(seen_body, name);
+    char *at = strstr(http_backend.body, name);
     assert_non_null(at);
     at += strlen(name);
     assert_int_equal(strncmp(at, want, strlen(want)), 0);
@@ -550,19 +282,20 @@ static void test_source_images(void **state)
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         struct rd_generation edit = quick;
         edit.task = RD_TASK_EDIT;
-        edit.image = (struct rd_source){.kind = RD_SOURCE_DATA, .bytes = bytes, .bytes_len = sizes[i]};
+        edit.image =
+            (struct rd_source){.kind = RD_SOURCE_DATA, .bytes = bytes, .bytes_len = sizes[i]};
         edit.mask = (struct rd_source){.kind = RD_SOURCE_DATA, .bytes = bytes + 1, .bytes_len = 5};
         struct recorder recorder;
         run_on(engine, &edit, 2, &recorder);
         assert_int_equal(recorder.err, RD_OK);
         recorder_done(&recorder);
-        (void)pthread_mutex_lock(&seen_lock);
-        assert_non_null(strstr(seen_body, "\"task\":\"edit\""));
-        assert_int_equal(strlen(seen_body), seen_body_len);
-        assert_int_equal(seen_body[seen_body_len - 1], '}');
+        (void)pthread_mutex_lock(&http_backend.lock);
+        assert_non_null(strstr(http_backend.body, "\"task\":\"edit\""));
+        assert_int_equal(strlen(http_backend.body), http_backend.body_len);
+        assert_int_equal(http_backend.body[http_backend.body_len - 1], '}');
         check_base64_field("\"image\":\"", bytes, sizes[i]);
         check_base64_field("\"mask\":\"", bytes + 1, 5);
-        (void)pthread_mutex_unlock(&seen_lock);
+        (void)pthread_mutex_unlock(&http_backend.lock);
     }
     rd_engine_http_ops.close(engine);
     free(bytes);
@@ -605,14 +338,15 @@ static void test_header_injection(void **state)
     struct rd_generation generation = quick;
     generation.family = "a\"b\n";
     run_on(engine, &generation, 1, &recorder);
-    (void)pthread_mutex_lock(&seen_lock);
-    assert_non_null(strstr(seen_body, "\"family\":\"a\\\"b\\n\""));
-    (void)pthread_mutex_unlock(&seen_lock);
+    (void)pthread_mutex_lock(&http_backend.lock);
+    assert_non_null(strstr(http_backend.body, "\"family\":\"a\\\"b\\n\""));
+    (void)pthread_mutex_unlock(&http_backend.lock);
     struct rd_engine_run *run = NULL;
     assert_int_equal(rd_http_run_new(engine, &run), RD_OK);
     const char *const bad[] = {"x\r\nEvil: 1", "x\ny", "\x7f", "", NULL};
     for (size_t i = 0; i < 5; i++) {
-        struct rd_engine_job job = {.generation = &quick, .request_id = bad[i], .traceparent = bad[i]};
+        struct rd_engine_job job = {
+            .generation = &quick, .request_id = bad[i], .traceparent = bad[i]};
         assert_int_equal(rd_http_run_prepare(run, &job), RD_OK);
         assert_string_equal(run->request_id, "X-Request-Id:");
         assert_string_equal(run->traceparent, "traceparent:");
@@ -660,7 +394,7 @@ static void test_cancel_closes_the_connection(void **state)
     struct rd_engine *engine = open_path("/hang-inside", 0);
     struct recorder recorder;
     recorder_init(&recorder);
-    while (sem_trywait(&gone) == 0) { /* of earlier tests */
+    while (sem_trywait(&http_backend.gone) == 0) { /* of earlier tests */
     }
     assert_int_equal(recorder_start(&recorder, &rd_engine_http_ops, engine, &quick, 1), RD_OK);
     assert_true(recorder_wait_begun(&recorder, WAIT_MS));
@@ -670,7 +404,8 @@ static void test_cancel_closes_the_connection(void **state)
     struct timespec until;
     (void)clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += 10;
-    assert_int_equal(sem_timedwait(&gone, &until), 0); /* while the engine is still open */
+    assert_int_equal(sem_timedwait(&http_backend.gone, &until),
+                     0); /* while the engine is still open */
     assert_true(rd_clock_mono_ns() - from < 1000000000u);
     assert_int_equal(recorder.err, RD_ERR_CANCELLED);
     assert_int_equal(recorder.report.source, RD_DEVICE_TIME_MEASURED);
@@ -686,11 +421,13 @@ static void test_capacity(void **state)
     for (unsigned i = 0; i < 4; i++) {
         assert_true(rd_engine_http_ops.ready(engine));
         recorder_init(&recorders[i]);
-        assert_int_equal(recorder_start(&recorders[i], &rd_engine_http_ops, engine, &quick, 1), RD_OK);
+        assert_int_equal(recorder_start(&recorders[i], &rd_engine_http_ops, engine, &quick, 1),
+                         RD_OK);
     }
     assert_false(rd_engine_http_ops.ready(engine));
     recorder_init(&recorders[4]);
-    assert_int_equal(recorder_start(&recorders[4], &rd_engine_http_ops, engine, &quick, 1), RD_ERR_CAPACITY);
+    assert_int_equal(recorder_start(&recorders[4], &rd_engine_http_ops, engine, &quick, 1),
+                     RD_ERR_CAPACITY);
     recorder_cancel(&recorders[0]);
     assert_true(recorder_wait(&recorders[0], WAIT_MS));
     assert_true(rd_engine_http_ops.ready(engine)); /* the slot is free once done() is called */
@@ -742,7 +479,8 @@ static void test_many_drivers(void **state)
     for (unsigned round = 0; round < 3; round++) {
         for (unsigned i = 0; i < 16; i++) {
             recorder_init(&recorders[i]);
-            assert_int_equal(recorder_start(&recorders[i], &rd_engine_http_ops, engine, &quick, 2), RD_OK);
+            assert_int_equal(recorder_start(&recorders[i], &rd_engine_http_ops, engine, &quick, 2),
+                             RD_OK);
         }
         for (unsigned i = 0; i < 16; i++) {
             assert_true(recorder_wait(&recorders[i], WAIT_MS));

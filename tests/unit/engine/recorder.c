@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * See recorder.h. `calling` is set in a thread while it is inside start() or cancel(): a sink call that
- * sees it set came from inside them. */
+ * See recorder.h. `calling` is set in a thread while it is inside start() or cancel(): a sink call
+ * that sees it set came from inside them. */
 #include "recorder.h"
 
 #include <sched.h>
@@ -13,7 +13,8 @@
 
 static _Thread_local bool calling;
 
-__attribute__((format(printf, 2, 3))) static void violate(struct recorder *recorder, const char *fmt, ...)
+__attribute__((format(printf, 2, 3))) static void violate(struct recorder *recorder,
+                                                          const char *fmt, ...)
 {
     if (recorder->violation[0] == '\0') {
         va_list args;
@@ -101,7 +102,8 @@ static rd_err on_begin(void *ctx, unsigned index, enum rd_media media, uint64_t 
         recorder->checksum[index] = 14695981039346656037u; /* FNV-1a */
     }
     if (media != recorder->media) {
-        violate(recorder, "begin with %s, not %s", rd_media_type(media), rd_media_type(recorder->media));
+        violate(recorder, "begin with %s, not %s", rd_media_type(media),
+                rd_media_type(recorder->media));
     }
     recorder->open = true;
     recorder->begun++;
@@ -114,7 +116,8 @@ static rd_err on_data(void *ctx, unsigned index, const void *bytes, size_t len)
     const uint8_t *at = bytes;
     enter(recorder, "data");
     if (!recorder->open || index + 1 != recorder->begun || index >= RD_LIMIT_COUNT || len == 0) {
-        violate(recorder, "%zu bytes of data for output %u, %u had begun", len, index, recorder->begun);
+        violate(recorder, "%zu bytes of data for output %u, %u had begun", len, index,
+                recorder->begun);
     } else {
         for (size_t i = 0; i < len; i++) {
             if (recorder->size[index] + i < sizeof recorder->first[index]) {
@@ -133,7 +136,8 @@ static rd_err on_end(void *ctx, unsigned index)
     enter(recorder, "end");
     if (!recorder->open || index + 1 != recorder->begun) {
         violate(recorder, "end of output %u, %u had begun", index, recorder->begun);
-    } else if (recorder->size_hint[index] != 0 && recorder->size_hint[index] != recorder->size[index]) {
+    } else if (recorder->size_hint[index] != 0 &&
+               recorder->size_hint[index] != recorder->size[index]) {
         violate(recorder, "output %u has %llu bytes, told were %llu", index,
                 (unsigned long long)recorder->size[index],
                 (unsigned long long)recorder->size_hint[index]);
@@ -191,7 +195,8 @@ void recorder_done(struct recorder *recorder)
 }
 
 rd_err recorder_start(struct recorder *recorder, const struct rd_engine_ops *ops,
-                      struct rd_engine *engine, const struct rd_generation *generation, unsigned count)
+                      struct rd_engine *engine, const struct rd_generation *generation,
+                      unsigned count)
 {
     recorder->ops = ops;
     recorder->engine = engine;

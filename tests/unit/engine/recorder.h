@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A sink for tests of engines: it records what an engine delivers and notes the first violation of
- * engine.h that it sees, because cmocka may only be told on the main thread. It owns a heap copy of the
- * generation and frees it inside done(), so that an engine that still holds the job is caught by the
- * address sanitizer. */
+ * engine.h that it sees, because cmocka may only be told on the main thread. It owns a heap copy of
+ * the generation and frees it inside done(), so that an engine that still holds the job is caught
+ * by the address sanitizer. */
 #ifndef RD_TESTS_ENGINE_RECORDER_H
 #define RD_TESTS_ENGINE_RECORDER_H
 
@@ -24,7 +24,7 @@ enum recorder_stage {
 
 struct recorder {
     /* set before recorder_start */
-    enum recorder_stage fail_at;   /* the sink function that gives `fail_with` */
+    enum recorder_stage fail_at; /* the sink function that gives `fail_with` */
     rd_err fail_with;
     enum recorder_stage cancel_at; /* the sink function that calls cancel() */
     bool bare;                     /* no progress and no preview function */
@@ -60,7 +60,8 @@ void recorder_init(struct recorder *recorder);
 void recorder_done(struct recorder *recorder);
 /* Starts a run of a copy of `generation` with `count` outputs. */
 rd_err recorder_start(struct recorder *recorder, const struct rd_engine_ops *ops,
-                      struct rd_engine *engine, const struct rd_generation *generation, unsigned count);
+                      struct rd_engine *engine, const struct rd_generation *generation,
+                      unsigned count);
 /* Cancels, unless done() has come. Any thread. */
 void recorder_cancel(struct recorder *recorder);
 /* Waits until done() has come; false after `ms`. */

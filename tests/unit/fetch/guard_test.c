@@ -33,7 +33,9 @@ static bool allowed(const char *text)
     return rd_fetch_address_allowed((const struct sockaddr *)&in6);
 }
 
-#define REFUSED NULL /* this neighbour lies in another refused range, or outside the number space */
+#define REFUSED                                                                                    \
+    NULL /* this neighbour lies in another refused range, or outside the number space              \
+          */
 static const struct {
     const char *before, *first, *last, *after; /* before and after: allowed, or REFUSED */
 } ranges[] = {
@@ -64,8 +66,8 @@ static const struct {
     /* inside */
     {"2000:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "2001::", "2001:1ff:ffff:ffff:ffff:ffff:ffff:ffff",
      "2001:200::"},
-    {"2001:db7:ffff:ffff:ffff:ffff:ffff:ffff", "2001:db8::", "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff",
-     "2001:db9::"},
+    {"2001:db7:ffff:ffff:ffff:ffff:ffff:ffff",
+     "2001:db8::", "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff", "2001:db9::"},
     {"2001:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "2002::", "2002:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
      "2003::"},
     /* well-known ends of 0::/3 and beyond */
@@ -79,7 +81,8 @@ static const struct {
     /* IPv4 inside: the mapped form and NAT64 mean the IPv4 host, */
     {REFUSED, "::ffff:0.0.0.0", "::ffff:0.255.255.255", "::ffff:1.0.0.0"},
     {"::ffff:9.255.255.255", "::ffff:10.0.0.0", "::ffff:10.255.255.255", "::ffff:11.0.0.0"},
-    {"::ffff:168.63.129.15", "::ffff:168.63.129.16", "::ffff:168.63.129.16", "::ffff:168.63.129.17"},
+    {"::ffff:168.63.129.15", "::ffff:168.63.129.16", "::ffff:168.63.129.16",
+     "::ffff:168.63.129.17"},
     {"64:ff9b::126.255.255.255", "64:ff9b::127.0.0.0", "64:ff9b::127.255.255.255",
      "64:ff9b::128.0.0.0"},
     {"64:ff9b::169.253.255.255", "64:ff9b::169.254.0.0", "64:ff9b::169.254.255.255",
@@ -87,7 +90,8 @@ static const struct {
     /* and the next address behind each of the two prefixes is no longer IPv4 */
     {REFUSED, "::1:0:0:0", "::1:0:808:808", REFUSED},
     {REFUSED, "64:ff9b::1:0:0", "64:ff9b::1:808:808", REFUSED},
-    {REFUSED, "64:ff9a:ffff:ffff:ffff:ffff:808:808", "64:ff9a:ffff:ffff:ffff:ffff:808:808", REFUSED},
+    {REFUSED, "64:ff9a:ffff:ffff:ffff:ffff:808:808", "64:ff9a:ffff:ffff:ffff:ffff:808:808",
+     REFUSED},
     /* the dead or local forms are refused whatever they carry */
     {REFUSED, "::8.8.8.8", "::8.8.8.8", REFUSED},
     {REFUSED, "::127.0.0.1", "::255.255.255.255", REFUSED},
@@ -116,9 +120,15 @@ static void test_ranges(void **state)
 static void test_public(void **state)
 {
     (void)state;
-    static const char *const hosts[] = {"1.1.1.1", "8.8.8.8", "93.184.216.34", "2606:4700::1111",
-                                        "2a00:1450:4001:81b::200e", "::ffff:8.8.8.8",
-                                        "64:ff9b::8.8.8.8", "100.63.0.1", "192.0.1.1"};
+    static const char *const hosts[] = {"1.1.1.1",
+                                        "8.8.8.8",
+                                        "93.184.216.34",
+                                        "2606:4700::1111",
+                                        "2a00:1450:4001:81b::200e",
+                                        "::ffff:8.8.8.8",
+                                        "64:ff9b::8.8.8.8",
+                                        "100.63.0.1",
+                                        "192.0.1.1"};
     for (size_t i = 0; i < sizeof hosts / sizeof hosts[0]; i++) {
         assert_true(allowed(hosts[i]));
     }
@@ -181,8 +191,8 @@ static void child_with_public_address(void)
     if (fd < 0 || ioctl(fd, SIOCSIFADDR, &request) != 0) {
         _exit(77);
     }
-    bool right = !allowed("8.8.4.4") && !allowed("::ffff:8.8.4.4") && !allowed("64:ff9b::8.8.4.4") &&
-                 allowed("8.8.4.5");
+    bool right = !allowed("8.8.4.4") && !allowed("::ffff:8.8.4.4") &&
+                 !allowed("64:ff9b::8.8.4.4") && allowed("8.8.4.5");
     _exit(right ? 0 : 1);
 }
 
@@ -198,7 +208,8 @@ static void test_own_public_address(void **state)
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_true(WIFEXITED(status));
     if (WEXITSTATUS(status) == 77) {
-        print_message("# no network namespaces for this user: the own public address is not tested\n");
+        print_message(
+            "# no network namespaces for this user: the own public address is not tested\n");
         return;
     }
     assert_int_equal(WEXITSTATUS(status), 0);
@@ -208,8 +219,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_own_public_address), /* first: in the child nothing is cached yet */
-        cmocka_unit_test(test_ranges),         cmocka_unit_test(test_public),
-        cmocka_unit_test(test_no_holes),       cmocka_unit_test(test_other_families),
+        cmocka_unit_test(test_ranges),
+        cmocka_unit_test(test_public),
+        cmocka_unit_test(test_no_holes),
+        cmocka_unit_test(test_other_families),
         cmocka_unit_test(test_own_addresses),
     };
     return cmocka_run_group_tests_name("fetch/guard", tests, NULL, NULL);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * See loopback.h. Tests abort on any failure of their own tools, so that none is taken for a result. */
+ * See loopback.h. Tests abort on any failure of their own tools, so that none is taken for a
+ * result. */
 #include "loopback.h"
 
 #include <arpa/inet.h>
@@ -177,8 +178,8 @@ static void *accept_all(void *user)
             struct connection *made = &server->connections[index];
             made->server = server;
             made->fd = fd;
+            atomic_store(&server->accepted, index + 1); /* before any answer goes out */
             must(pthread_create(&made->thread, NULL, serve, made) == 0, "pthread_create");
-            atomic_store(&server->accepted, index + 1);
         } else if (fd >= 0) {
             (void)close(fd);
         }

@@ -31,7 +31,7 @@ unsigned loopback_requests(const struct loopback *server);    /* read whole so f
 /* For handlers. Errors (the client went away) are ignored. */
 void loopback_send(int fd, const void *data, size_t len);
 void loopback_printf(int fd, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void loopback_wait_gone(int fd); /* until the client, or loopback_stop, closes */
+void loopback_wait_gone(int fd);      /* until the client, or loopback_stop, closes */
 void loopback_reset_on_close(int fd); /* the close after it sends RST */
 /* The value of header `name` in `head`, copied to `out` ("" when absent). */
 void loopback_header(const char *head, const char *name, char *out, size_t room);
