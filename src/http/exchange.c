@@ -5,6 +5,7 @@
  * most PIECE_BLOCK bytes at a time. */
 #include "http/exchange.h"
 
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -149,13 +150,17 @@ uint64_t rd_http_body_received(const struct rd_http_exchange *x)
 
 void rd_http_reply_header(struct rd_http_exchange *x, const char *name, const char *value)
 {
-    if (x->headers_count == RD_HTTP_REPLY_HEADERS_MAX || value == NULL) {
+    if (value == NULL) {
         return;
     }
-    const char *copy = rd_arena_strndup(&x->arena, value, strlen(value));
-    if (copy != NULL) {
-        x->headers[x->headers_count++] = (struct reply_header){name, copy};
+    const char *copy = x->headers_count == RD_HTTP_REPLY_HEADERS_MAX
+                           ? NULL
+                           : rd_arena_strndup(&x->arena, value, strlen(value));
+    if (copy == NULL) {
+        x->broken = true;
+        return;
     }
+    x->headers[x->headers_count++] = (struct reply_header){name, copy};
 }
 
 void rd_http_reply_headerf(struct rd_http_exchange *x, const char *name, const char *fmt, ...)
@@ -165,9 +170,11 @@ void rd_http_reply_headerf(struct rd_http_exchange *x, const char *name, const c
     va_start(args, fmt);
     int len = vsnprintf(value, sizeof value, fmt, args);
     va_end(args);
-    if (len >= 0 && (size_t)len < sizeof value) {
-        rd_http_reply_header(x, name, value);
+    if (len < 0 || (size_t)len >= sizeof value) {
+        x->broken = true;
+        return;
     }
+    rd_http_reply_header(x, name, value);
 }
 
 static void drop_pieces(struct rd_http_exchange *x)
@@ -185,13 +192,15 @@ void rd_http_reply_reset(struct rd_http_exchange *x)
     x->headers_count = 0;
     x->text = NULL;
     x->reply_len = 0;
+    x->broken = false;
 }
 
 void rd_http_reply_text(struct rd_http_exchange *x, const char *data, size_t len)
 {
     drop_pieces(x);
     x->text = rd_arena_strndup(&x->arena, data, len);
-    x->reply_len = x->text == NULL ? 0 : len;
+    x->broken |= x->text == NULL;
+    x->reply_len = len;
 }
 
 void rd_http_reply_pieces(struct rd_http_exchange *x, const struct rd_http_piece *pieces,
@@ -200,6 +209,7 @@ void rd_http_reply_pieces(struct rd_http_exchange *x, const struct rd_http_piece
     drop_pieces(x);
     struct rd_http_piece *copy = rd_arena_alloc(&x->arena, count * sizeof *copy);
     if (copy == NULL) {
+        x->broken = true;
         return;
     }
     x->pieces = copy;
@@ -207,8 +217,9 @@ void rd_http_reply_pieces(struct rd_http_exchange *x, const struct rd_http_piece
     for (size_t i = 0; i < count; i++) {
         copy[i] = pieces[i];
         if (pieces[i].fd >= 0) {
-            copy[i].fd = dup(pieces[i].fd);
+            copy[i].fd = fcntl(pieces[i].fd, F_DUPFD_CLOEXEC, 0);
             copy[i].text = NULL;
+            x->broken |= copy[i].fd < 0;
         }
         x->pieces_count = i + 1;
         x->reply_len += pieces[i].len;
@@ -284,8 +295,8 @@ static struct MHD_Response *make_response(struct rd_http_exchange *x)
 
 enum MHD_Result rd_http_exchange_queue(struct rd_http_exchange *x)
 {
-    if (!x->replied) {
-        return MHD_NO; /* the application forgot to answer: cut the connection */
+    if (!x->replied || x->broken) {
+        return MHD_NO; /* no answer, or not a whole one: cut the connection */
     }
     struct MHD_Response *response = make_response(x);
     if (response == NULL) {
@@ -294,6 +305,9 @@ enum MHD_Result rd_http_exchange_queue(struct rd_http_exchange *x)
     enum MHD_Result ok = MHD_YES;
     for (size_t i = 0; i < x->headers_count && ok == MHD_YES; i++) {
         ok = MHD_add_response_header(response, x->headers[i].name, x->headers[i].value);
+    }
+    if (ok == MHD_YES && x->unsound) {
+        ok = MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
     }
     if (ok == MHD_YES) {
         ok = MHD_queue_response(x->connection, (unsigned)x->status, response);

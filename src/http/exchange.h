@@ -31,6 +31,7 @@ struct rd_http_exchange {
     rd_err refusal;
     bool begun, dispatched;
     bool has_length, has_body;
+    bool unsound; /* its framing can be read in two ways: never reuse the connection */
     uint64_t length;
     struct rd_buf body;
     rd_err body_err;
@@ -41,6 +42,7 @@ struct rd_http_exchange {
 
     /* answer */
     bool suspended, replied, told_gone;
+    bool broken; /* a part of the answer could not be kept: cut the connection instead of sending less */
     int status;
     struct reply_header headers[RD_HTTP_REPLY_HEADERS_MAX];
     size_t headers_count;

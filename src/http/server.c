@@ -25,6 +25,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -212,8 +213,9 @@ static void *on_request_line(void *cls, const char *uri, struct MHD_Connection *
 }
 
 struct header_sum {
-    unsigned fields;
+    unsigned fields, lengths, encodings;
     size_t bytes;
+    bool unknown_encoding;
 };
 
 static enum MHD_Result sum_header(void *cls, enum MHD_ValueKind kind, const char *key,
@@ -223,6 +225,12 @@ static enum MHD_Result sum_header(void *cls, enum MHD_ValueKind kind, const char
     (void)kind;
     sum->fields++;
     sum->bytes += strlen(key) + (value == NULL ? 0 : strlen(value)) + 4;
+    if (strcasecmp(key, "Content-Length") == 0) {
+        sum->lengths++;
+    } else if (strcasecmp(key, "Transfer-Encoding") == 0) {
+        sum->encodings++;
+        sum->unknown_encoding |= value == NULL || strcasecmp(value, "chunked") != 0;
+    }
     return MHD_YES;
 }
 
@@ -235,6 +243,11 @@ static void begin(struct rd_http_exchange *x, const char *method)
     if (x->refusal == RD_OK &&
         (sum.fields > RD_LIMIT_HEADER_FIELDS || sum.bytes > RD_LIMIT_HEADER_BLOCK)) {
         x->refusal = RD_ERR_HEADERS_TOO_LARGE;
+    }
+    /* Where the body ends must be said once: two readings of it are how requests are smuggled. */
+    x->unsound = sum.lengths + sum.encodings > 1 || sum.unknown_encoding;
+    if (x->refusal == RD_OK && x->unsound) {
+        x->refusal = RD_ERR_INVALID_REQUEST;
     }
     const char *length = rd_http_request_header(x, "Content-Length");
     uint64_t announced = 0;
@@ -267,6 +280,15 @@ static bool take_body(struct rd_http_exchange *x, const char *data, size_t len)
     return true;
 }
 
+/* Whether a refused body is read and dropped, so that the client can finish sending and then read the
+ * answer on a connection that stays good. Otherwise the answer comes at once, and the connection is
+ * closed: the body is large, or the client waits for leave to send it, or nobody knows its end. */
+static bool drains(struct rd_http_exchange *x)
+{
+    return !x->unsound && (!x->has_length || x->length <= RD_HTTP_DRAIN_MAX) &&
+           rd_http_request_header(x, "Expect") == NULL;
+}
+
 static enum MHD_Result on_access(void *cls, struct MHD_Connection *connection, const char *url,
                                  const char *method, const char *version, const char *upload_data,
                                  size_t *upload_data_size, void **con_cls)
@@ -282,10 +304,10 @@ static enum MHD_Result on_access(void *cls, struct MHD_Connection *connection, c
     if (!x->begun) {
         begin(x, method);
         x->app->headers(x->app->ctx, x);
-        /* A refused body that is small is read and dropped, so that the client can finish sending and
-         * then read the answer; a large one is answered at once and the connection closed. */
-        bool drain = x->has_body && (!x->has_length || x->length <= RD_HTTP_DRAIN_MAX);
-        return x->replied && !drain ? rd_http_exchange_queue(x) : MHD_YES;
+        if (x->suspended) {
+            return MHD_YES; /* another thread may be replying already */
+        }
+        return x->replied && x->has_body && !drains(x) ? rd_http_exchange_queue(x) : MHD_YES;
     }
     if (*upload_data_size > 0) {
         bool go_on = take_body(x, upload_data, *upload_data_size);
@@ -374,6 +396,10 @@ static void look_at_all(struct rd_http_server *server)
         if (conn->deadline_ns != 0 && now > conn->deadline_ns) {
             conn->deadline_ns = 0;
             (void)shutdown(conn->fd, SHUT_RDWR);
+        } else if (conn->hup && conn->waiting == NULL) {
+            /* libmicrohttpd misses the end of a stream that comes together with its last bytes; this
+             * loses nothing, since no more can come, and makes it look again. */
+            (void)shutdown(conn->fd, SHUT_RD);
         }
     }
     pthread_mutex_unlock(&server->lock);

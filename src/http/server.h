@@ -92,7 +92,9 @@ const struct rd_buf *rd_http_body(const struct rd_http_exchange *exchange);
 rd_err rd_http_body_err(const struct rd_http_exchange *exchange);
 uint64_t rd_http_body_received(const struct rd_http_exchange *exchange);
 
-/* The answer: collect status and headers, choose one body, then rd_http_reply. Values are copied. */
+/* The answer: collect status and headers, choose one body, then rd_http_reply. Values are copied; a
+ * header whose value is NULL is left out. Should a part not be kept (no memory, no descriptor, too many
+ * headers), then the connection is cut when the answer is due: less than was said is never sent. */
 enum { RD_HTTP_REPLY_HEADERS_MAX = 32, RD_HTTP_DRAIN_MAX = 4 << 20 };
 void rd_http_reply_header(struct rd_http_exchange *exchange, const char *name, const char *value);
 void rd_http_reply_headerf(struct rd_http_exchange *exchange, const char *name, const char *fmt, ...)

@@ -38,8 +38,10 @@ static void clients(void **state)
         {NULL, PNG},
         {"", PNG},
         {"*/*", PNG}, /* curl, fetch, python-requests */
-        {"image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8", WEBP}, /* Chrome <img> */
-        {"image/avif,image/webp,image/png,image/svg+xml,image/*;q=0.8,*/*;q=0.5", WEBP}, /* Firefox */
+        {"image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8",
+         WEBP}, /* Chrome <img> */
+        {"image/avif,image/webp,image/png,image/svg+xml,image/*;q=0.8,*/*;q=0.5",
+         WEBP}, /* Firefox */
         {"text/html,application/xhtml+xml,application/xml;q=0.9,image/webp,*/*;q=0.8", WEBP},
         {"text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2", JPEG}, /* Java */
         {"application/json", NONE},
@@ -59,12 +61,12 @@ static void rules(void **state)
         {"image/png;q=0.001, image/webp;q=0", PNG},
         {"image/*;q=0.5, image/jpeg", JPEG},
         {"image/jpeg;q=0.2, image/*;q=0.1", JPEG},
-        {"image/png;q=0, image/*", WEBP},       /* the specific one counts, not the better one */
-        {"*/*, image/png;q=0", WEBP},           /* order does not matter for that */
+        {"image/png;q=0, image/*", WEBP}, /* the specific one counts, not the better one */
+        {"*/*, image/png;q=0", WEBP},     /* order does not matter for that */
         {"*/*;q=0", NONE},
         {"image/*;q=0, image/webp;q=0.1", WEBP},
-        {"*/*, image/jpeg", JPEG},              /* equal q: named more precisely */
-        {"image/jpeg, image/webp", JPEG},       /* equal: named first */
+        {"*/*, image/jpeg", JPEG},        /* equal q: named more precisely */
+        {"image/jpeg, image/webp", JPEG}, /* equal: named first */
         {"image/webp;q=1.0, image/png;q=1", WEBP},
         {"image/png;q=1.000", PNG},
         {"image/webp;level=1;q=0.3, image/png;q=0.2", WEBP},
@@ -81,13 +83,30 @@ static void nonsense(void **state)
 {
     (void)state;
     static const struct row rows[] = {
-        {",", PNG}, {" , ,, ", PNG}, {"garbage", PNG}, {"/", PNG}, {"image/", PNG}, {"/png", PNG},
-        {"*/png", PNG}, {"image/png;q=2", PNG}, {"image/webp;q=1.001", PNG}, {"image/webp;q=", PNG},
-        {"image/webp;q=.", PNG}, {"image/webp;q=0.1234", PNG}, {"image/webp;q=-1", PNG},
-        {"image/webp;q=\"1\"", PNG}, {"image/webp q=1", PNG}, {"image/webp;q=1 x", PNG},
-        {"image/webp;", WEBP}, {"image/webp;;q=0", NONE}, {"image/webp;v=\"open, image/png", WEBP},
-        {"garbage, image/webp", WEBP}, {"image/webp;q=x, image/jpeg", JPEG},
-        {"image/webp/x", PNG}, {"\x80\xff", PNG}, {"image/\xc3\xa9", PNG},
+        {",", PNG},
+        {" , ,, ", PNG},
+        {"garbage", PNG},
+        {"/", PNG},
+        {"image/", PNG},
+        {"/png", PNG},
+        {"*/png", PNG},
+        {"image/png;q=2", PNG},
+        {"image/webp;q=1.001", PNG},
+        {"image/webp;q=", PNG},
+        {"image/webp;q=.", PNG},
+        {"image/webp;q=0.1234", PNG},
+        {"image/webp;q=-1", PNG},
+        {"image/webp;q=\"1\"", PNG},
+        {"image/webp q=1", PNG},
+        {"image/webp;q=1 x", PNG},
+        {"image/webp;", WEBP},
+        {"image/webp;;q=0", NONE},
+        {"image/webp;v=\"open, image/png", WEBP},
+        {"garbage, image/webp", WEBP},
+        {"image/webp;q=x, image/jpeg", JPEG},
+        {"image/webp/x", PNG},
+        {"\x80\xff", PNG},
+        {"image/\xc3\xa9", PNG},
     };
     CHECK(rows);
 }
@@ -108,9 +127,9 @@ static void other_offers(void **state)
 {
     (void)state;
     static const char *const one[] = {"video/mp4"};
-    static const char *const many[RD_ACCEPT_OFFERS_MAX] = {
-        "a/0", "a/1", "a/2", "a/3", "a/4", "a/5", "a/6", "a/7",
-        "a/8", "a/9", "a/a", "a/b", "a/c", "a/d", "a/e", "a/f"};
+    static const char *const many[RD_ACCEPT_OFFERS_MAX] = {"a/0", "a/1", "a/2", "a/3", "a/4", "a/5",
+                                                           "a/6", "a/7", "a/8", "a/9", "a/a", "a/b",
+                                                           "a/c", "a/d", "a/e", "a/f"};
     assert_int_equal(rd_accept_choose("video/*", one, 1), 0);
     assert_int_equal(rd_accept_choose("image/*", one, 1), RD_ACCEPT_NONE);
     assert_int_equal(rd_accept_choose("a/f", many, RD_ACCEPT_OFFERS_MAX), 15);

@@ -77,12 +77,11 @@ static void order(void **state)
 {
     (void)state;
     static const struct row rows[] = {
-        {"\"abc\"", NULL, NULL, BEFORE, GO, GO},           /* If-Match silences If-Unmodified-Since */
-        {"\"x\"", "\"abc\"", NULL, NULL, FAIL, FAIL},      /* step 1 before step 3 */
-        {NULL, "\"abc\"", NULL, BEFORE, FAIL, FAIL},       /* step 2 before step 3 */
-        {NULL, "\"x\"", AFTER, NULL, GO, GO},              /* If-None-Match silences If-Modified-Since */
-        {"\"abc\"", "\"abc\"", NULL, NULL, SAME, FAIL},
-        {"*", NULL, CHANGED, NULL, SAME, GO},
+        {"\"abc\"", NULL, NULL, BEFORE, GO, GO},      /* If-Match silences If-Unmodified-Since */
+        {"\"x\"", "\"abc\"", NULL, NULL, FAIL, FAIL}, /* step 1 before step 3 */
+        {NULL, "\"abc\"", NULL, BEFORE, FAIL, FAIL},  /* step 2 before step 3 */
+        {NULL, "\"x\"", AFTER, NULL, GO, GO},         /* If-None-Match silences If-Modified-Since */
+        {"\"abc\"", "\"abc\"", NULL, NULL, SAME, FAIL}, {"*", NULL, CHANGED, NULL, SAME, GO},
     };
     CHECK(rows, &object);
 }
@@ -91,11 +90,9 @@ static void nothing_there(void **state)
 {
     (void)state;
     static const struct row rows[] = {
-        {"*", NULL, NULL, NULL, FAIL, FAIL},
-        {"\"abc\"", NULL, NULL, NULL, FAIL, FAIL},
+        {"*", NULL, NULL, NULL, FAIL, FAIL},   {"\"abc\"", NULL, NULL, NULL, FAIL, FAIL},
         {NULL, "*", NULL, NULL, GO, GO}, /* PUT that must create */
-        {NULL, "\"abc\"", NULL, NULL, GO, GO},
-        {NULL, NULL, AFTER, BEFORE, GO, GO},
+        {NULL, "\"abc\"", NULL, NULL, GO, GO}, {NULL, NULL, AFTER, BEFORE, GO, GO},
     };
     CHECK(rows, &nothing);
     static const struct row dates[] = {{NULL, NULL, AFTER, NULL, GO, GO},
@@ -107,8 +104,9 @@ static void malformed_tags(void **state)
 {
     (void)state;
     static const char *const tags[] = {
-        "", " ", ",", "abc", "\"abc", "abc\"", "'abc'", "W/abc", "w/\"abc\"", "W/ \"abc\"", "**",
-        "* , \"abc\"", "\"abc\"\"x\"", "\"a bc\"", "x, \"abc\"", "\"\"", "\"abc\"x",
+        "",           " ",         ",",          "abc", "\"abc",       "abc\"",        "'abc'",
+        "W/abc",      "w/\"abc\"", "W/ \"abc\"", "**",  "* , \"abc\"", "\"abc\"\"x\"", "\"a bc\"",
+        "x, \"abc\"", "\"\"",      "\"abc\"x",
     };
     for (size_t i = 0; i < sizeof tags / sizeof tags[0]; i++) {
         struct rd_conditional_request request = {.is_read = true, .if_none_match = tags[i]};
@@ -125,9 +123,10 @@ static void ranges(void **state)
     assert_true(rd_conditional_range_applies(NULL, &object));
     assert_true(rd_conditional_range_applies("\"abc\"", &object));
     assert_true(rd_conditional_range_applies(CHANGED, &object));
-    static const char *const not[] = {"W/\"abc\"", "\"x\"", "abc", "", "*", BEFORE, AFTER, "\"abc\","};
-    for (size_t i = 0; i < sizeof not / sizeof not[0]; i++) {
-        assert_false(rd_conditional_range_applies(not[i], &object));
+    static const char *const not [] = {"W/\"abc\"", "\"x\"", "abc", "",
+                                       "*",         BEFORE,  AFTER, "\"abc\","};
+    for (size_t i = 0; i < sizeof not / sizeof not [0]; i++) {
+        assert_false(rd_conditional_range_applies(not [i], &object));
     }
     assert_false(rd_conditional_range_applies("\"abc\"", &nothing));
     assert_false(rd_conditional_range_applies(CHANGED, &undated));
@@ -155,16 +154,30 @@ static void dates(void **state)
         assert_int_equal(got, good[i].want);
     }
     static const char *const bad[] = {
-        "", "0", "Sun", "Sun, 06 Nov 1994 08:49:37", "Sun, 06 Nov 1994 08:49:37 UTC",
-        "Sun, 06 Nov 1994 08:49:37 GMT ", " Sun, 06 Nov 1994 08:49:37 GMT",
-        "sun, 06 Nov 1994 08:49:37 GMT", "Sun, 6 Nov 1994 08:49:37 GMT",
-        "Sun, 31 Nov 1994 08:49:37 GMT", "Sun, 00 Nov 1994 08:49:37 GMT",
-        "Tue, 29 Feb 1900 00:00:00 GMT", "Mon, 29 Feb 2100 00:00:00 GMT",
-        "Sun, 06 Nov 1969 08:49:37 GMT", "Sun, 06 Nov 1994 24:00:00 GMT",
-        "Sun, 06 Nov 1994 08:60:00 GMT", "Sun, 06 Nov 1994 08:49:61 GMT",
-        "Sun, 06 Nov 1994 08:49:37 +0000", "Wday, 06-Nov-94 08:49:37 GMT",
-        "Sunday, 06-Nov-1994 08:49:37 GMT", "Sun Nov 6 08:49:37 1994", "1994-11-06T08:49:37Z",
-        "Sun, 06 Foo 1994 08:49:37 GMT", "Sun, -6 Nov 1994 08:49:37 GMT",
+        "",
+        "0",
+        "Sun",
+        "Sun, 06 Nov 1994 08:49:37",
+        "Sun, 06 Nov 1994 08:49:37 UTC",
+        "Sun, 06 Nov 1994 08:49:37 GMT ",
+        " Sun, 06 Nov 1994 08:49:37 GMT",
+        "sun, 06 Nov 1994 08:49:37 GMT",
+        "Sun, 6 Nov 1994 08:49:37 GMT",
+        "Sun, 31 Nov 1994 08:49:37 GMT",
+        "Sun, 00 Nov 1994 08:49:37 GMT",
+        "Tue, 29 Feb 1900 00:00:00 GMT",
+        "Mon, 29 Feb 2100 00:00:00 GMT",
+        "Sun, 06 Nov 1969 08:49:37 GMT",
+        "Sun, 06 Nov 1994 24:00:00 GMT",
+        "Sun, 06 Nov 1994 08:60:00 GMT",
+        "Sun, 06 Nov 1994 08:49:61 GMT",
+        "Sun, 06 Nov 1994 08:49:37 +0000",
+        "Wday, 06-Nov-94 08:49:37 GMT",
+        "Sunday, 06-Nov-1994 08:49:37 GMT",
+        "Sun Nov 6 08:49:37 1994",
+        "1994-11-06T08:49:37Z",
+        "Sun, 06 Foo 1994 08:49:37 GMT",
+        "Sun, -6 Nov 1994 08:49:37 GMT",
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         uint64_t got = 7;
@@ -190,9 +203,12 @@ static void dates_round_trip(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(single_conditions), cmocka_unit_test(order),
-        cmocka_unit_test(nothing_there),     cmocka_unit_test(malformed_tags),
-        cmocka_unit_test(ranges),            cmocka_unit_test(dates),
+        cmocka_unit_test(single_conditions),
+        cmocka_unit_test(order),
+        cmocka_unit_test(nothing_there),
+        cmocka_unit_test(malformed_tags),
+        cmocka_unit_test(ranges),
+        cmocka_unit_test(dates),
         cmocka_unit_test(dates_round_trip),
     };
     return cmocka_run_group_tests_name("http/conditional", tests, NULL, NULL);

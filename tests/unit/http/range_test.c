@@ -93,10 +93,32 @@ static void forms_that_do_not(void **state)
 {
     (void)state;
     static const char *const headers[] = {
-        "", "bytes", "bytes=", "bytes=-", "bytes=,", "bytes=x", "bytes=1", "bytes=1-x", "bytes=a-2",
-        "bytes=1--2", "bytes=--2", "bytes=1-2-3", "bytes 1-2", "bytes=1 -2", "bytes=1- 2", "bytes=+1-2",
-        "items=0-1", "byte=0-1", "bytes=0-1,3-4", "bytes=0-0,-1", "bytes=0-1;x", "bytes=0x1-2",
-        " bytes=0-1", "bytes=0-1\r\n", "bytes=\x80-1", "seconds=1-2",
+        "",
+        "bytes",
+        "bytes=",
+        "bytes=-",
+        "bytes=,",
+        "bytes=x",
+        "bytes=1",
+        "bytes=1-x",
+        "bytes=a-2",
+        "bytes=1--2",
+        "bytes=--2",
+        "bytes=1-2-3",
+        "bytes 1-2",
+        "bytes=1 -2",
+        "bytes=1- 2",
+        "bytes=+1-2",
+        "items=0-1",
+        "byte=0-1",
+        "bytes=0-1,3-4",
+        "bytes=0-0,-1",
+        "bytes=0-1;x",
+        "bytes=0x1-2",
+        " bytes=0-1",
+        "bytes=0-1\r\n",
+        "bytes=\x80-1",
+        "seconds=1-2",
     };
     for (size_t i = 0; i < sizeof headers / sizeof headers[0]; i++) {
         assert_kind(headers[i], 10, RD_RANGE_WHOLE);
