@@ -218,7 +218,7 @@ void rd_cli_progress_end(struct rd_cli *cli)
 
 int rd_cli_print_json(struct rd_cli *cli, json_t *value)
 {
-    int rc = value == NULL ? -1 : json_dumpf(value, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY);
+    int rc = value == NULL ? -1 : json_dumpf(value, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
     json_decref(value);
     if (rc != 0) {
         (void)fprintf(stderr, "render: the result cannot be written\n");

@@ -19,6 +19,7 @@
 
 #include <sodium.h>
 
+#include "base/buf.h"
 #include "store/db.h"
 #include "store/store.h"
 
@@ -70,6 +71,9 @@ struct rd_store {
     pthread_cond_t flush_wake;
     bool flush_wanted, flush_stop; /* under flush_lock */
 };
+
+/* store.c: "DIR/name" in `ret`, which the caller releases. */
+rd_err rd_store_path(const char *dir, const char *name, struct rd_buf *ret, struct rd_why *why) RD_MUST;
 
 /* pepper.c: reads DIR/pepper, or makes it for a store that holds nothing yet, and derives the keys. */
 rd_err rd_store_pepper_load(struct rd_store *store, const char *dir, struct rd_why *why) RD_MUST;

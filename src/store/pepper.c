@@ -109,10 +109,8 @@ rd_err rd_store_pepper_load(struct rd_store *store, const char *dir, struct rd_w
     RD_AUTO_BUF struct rd_buf file;
     uint64_t keys = 0;
     uint64_t uploads = 0;
-    rd_buf_init(&path, 4096);
     rd_buf_init(&file, PEPPER_LEN);
-    rd_buf_printf(&path, "%s/pepper", dir);
-    RD_TRY(rd_buf_err(&path));
+    RD_TRY(rd_store_path(dir, "pepper", &path, why));
     rd_err err = count_rows(store, &keys, &uploads);
     if (err != RD_OK) {
         return rd_why_set(why, err, "%s/render.db: the keys cannot be counted", dir);
@@ -132,13 +130,19 @@ rd_err rd_store_pepper_load(struct rd_store *store, const char *dir, struct rd_w
         rd_id_random(fresh, sizeof fresh);
         rd_buf_append(&file, fresh, sizeof fresh);
         rd_mem_wipe(fresh, sizeof fresh);
-        RD_TRY(rd_buf_err(&file));
+        if (rd_buf_err(&file) != RD_OK) {
+            return rd_why_set(why, rd_buf_err(&file), "no memory for the pepper");
+        }
         err = rd_fs_write_atomic(path.data, file.data, file.len, 0600, why);
     } else if (err == RD_ERR_TOO_LARGE || (err == RD_OK && file.len != PEPPER_LEN)) {
         return rd_why_set(why, RD_ERR_CORRUPT, "%s is not the %d bytes that it must be: restore it "
                           "from a backup", path.data, (int)PEPPER_LEN);
     }
-    RD_TRY(err);
+    if (err != RD_OK) {
+        return why == NULL || why->text[0] != '\0'
+                   ? err
+                   : rd_why_set(why, err, "cannot read or write %s", path.data);
+    }
     RD_TRY(check_mode(path.data, why));
     derive(store, (const uint8_t *)file.data);
     rd_mem_wipe(file.data, file.len);

@@ -24,12 +24,19 @@
 #include "base/mem.h"
 #include "store/internal.h"
 
+rd_err rd_store_path(const char *dir, const char *name, struct rd_buf *ret, struct rd_why *why)
+{
+    rd_buf_init(ret, 4096);
+    rd_buf_printf(ret, "%s/%s", dir, name);
+    rd_err err = rd_buf_err(ret);
+    return err == RD_OK ? RD_OK
+                        : rd_why_set(why, err, "the path of %s is too long, or no memory is left", name);
+}
+
 static rd_err take_lock(struct rd_store *store, const char *dir, struct rd_why *why)
 {
     RD_AUTO_BUF struct rd_buf path;
-    rd_buf_init(&path, 4096);
-    rd_buf_printf(&path, "%s/lock", dir);
-    RD_TRY(rd_buf_err(&path));
+    RD_TRY(rd_store_path(dir, "lock", &path, why));
     int fd = open(path.data, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0) {
         return rd_why_errno(why, errno, "open", path.data);
@@ -147,9 +154,7 @@ static void free_store(struct rd_store *store)
 static rd_err open_all(struct rd_store *store, const char *dir, struct rd_why *why)
 {
     RD_AUTO_BUF struct rd_buf path;
-    rd_buf_init(&path, 4096);
-    rd_buf_printf(&path, "%s/render.db", dir);
-    RD_TRY(rd_buf_err(&path));
+    RD_TRY(rd_store_path(dir, "render.db", &path, why));
     RD_TRY(rd_fs_mkdir(dir, 0700, why));
     RD_TRY(take_lock(store, dir, why));
     RD_TRY(make_file(path.data, why));
