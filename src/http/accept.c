@@ -2,9 +2,9 @@
  *
  * Accept. See accept.h.
  *
- * Each element is read once and laid against every offer; an offer keeps the most specific range that
- * matched it so far. So the cost is elements x offers, and the server's limit on header bytes bounds
- * the elements. */
+ * Each element is read once and laid against every offer; an offer keeps the most specific range
+ * that matched it so far. So the cost is elements x offers, and the server's limit on header
+ * bytes bounds the elements. */
 #include "http/accept.h"
 
 #include <assert.h>

@@ -35,8 +35,8 @@ static const char *skip_opaque(const char *at)
     return at + 1;
 }
 
-/* Whether a list of tags has this one. Weak comparison ignores the W/ prefix; strong comparison lets
- * a weak tag match nothing. Stops at what is no tag. */
+/* Whether a list of tags has this one. Weak comparison ignores the W/ prefix; strong comparison
+ * lets a weak tag match nothing. Stops at what is no tag. */
 static bool list_has(const char *list, const char *etag, bool weak)
 {
     size_t etag_len = strlen(etag);
@@ -115,8 +115,9 @@ static bool read_padded_day(const char **at, unsigned *ret)
     return read_digits(at, 2, ret);
 }
 
-/* Reads `text` by `pattern`: a day name, l long day name, d day, e padded day, m month name, Y year,
- * y two-digit year, H i S the time; every other character (so also those of GMT) stands for itself. */
+/* Reads `text` by `pattern`: a day name, l long day name, d day, e padded day, m month name, Y
+ * year, y two-digit year, H i S the time; every other character (so also those of GMT) stands
+ * for itself. */
 static bool read_pattern(const char *text, const char *pattern, struct date *date)
 {
     static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Conditional requests, RFC 9110 13: If-Match, If-Unmodified-Since, If-None-Match, If-Modified-Since
- * and If-Range against an object with a strong entity tag and a time of last change. Pure. */
+ * Conditional requests, RFC 9110 13: If-Match, If-Unmodified-Since, If-None-Match,
+ * If-Modified-Since and If-Range against an object with a strong entity tag and a time of last
+ * change. Pure. */
 #ifndef RD_HTTP_CONDITIONAL_H
 #define RD_HTTP_CONDITIONAL_H
 
@@ -37,8 +38,9 @@ enum rd_conditional rd_conditional_evaluate(const struct rd_conditional_request 
  * exactly the date of last change. A weak tag or anything else: send the whole object. */
 bool rd_conditional_range_applies(const char *if_range, const struct rd_conditional_object *object);
 
-/* An HTTP date in any of the three forms that recipients must take (IMF-fixdate, RFC 850, asctime);
- * false when it is none or no day of the calendar. Two-digit years from 70 are of the last century. */
+/* An HTTP date in any of the three forms that recipients must take (IMF-fixdate, RFC 850,
+ * asctime); false when it is none or no day of the calendar. Two-digit years from 70 are of the
+ * last century. */
 bool rd_conditional_date(const char *text, uint64_t *ret_unix_s);
 
 #endif

@@ -5,8 +5,8 @@
  *     bytes=0-99     the first 100          bytes=100-   all but the first 100
  *     bytes=-100     the last 100
  *
- * Positions have any number of digits: those beyond 64 bits are beyond every object, so they are cut
- * to the largest number rather than refused. */
+ * Positions have any number of digits: those beyond 64 bits are beyond every object, so they are
+ * cut to the largest number rather than refused. */
 #include "http/range.h"
 
 #include <inttypes.h>
@@ -24,7 +24,8 @@ static const char *skip_space(const char *at)
     return at;
 }
 
-/* Digits into *ret, cut at the largest number; returns behind them, which is `at` when there are none. */
+/* Digits into *ret, cut at the largest number; returns behind them, which is `at` when there are
+ * none. */
 static const char *read_number(const char *at, uint64_t *ret)
 {
     uint64_t value = 0;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Which part of an object a client wants: the Range header, RFC 9110 14, for one byte range of an
- * object whose size is known. A request for several ranges is answered with the whole object, which
- * the RFC allows: multipart/byteranges has no user here and is a known way to multiply work. Pure. */
+ * Which part of an object a client wants: the Range header, RFC 9110 14, for one byte range of
+ * an object whose size is known. A request for several ranges is answered with the whole object,
+ * which the RFC allows: multipart/byteranges has no user here and is a known way to multiply
+ * work. Pure. */
 #ifndef RD_HTTP_RANGE_H
 #define RD_HTTP_RANGE_H
 

@@ -2,10 +2,10 @@
  *
  * Canonical JSON. See canonical.h.
  *
- * Not json_dumps: it writes 0.1 as 0.10000000000000001, and we would first have to put every default
- * into its tree. Here two sorted lists, the table's rows and the body's unknown keys, are merged
- * straight into the output. Nested unknown values are walked with a stack of our own, since their
- * depth is the client's choice. */
+ * Not json_dumps: it writes 0.1 as 0.10000000000000001, and we would first have to put every
+ * default into its tree. Here two sorted lists, the table's rows and the body's unknown keys,
+ * are merged straight into the output. Nested unknown values are walked with a stack of our own,
+ * since their depth is the client's choice. */
 #include "request/canonical.h"
 
 #include <inttypes.h>
@@ -23,7 +23,7 @@ struct frame {
     size_t count, next;
 };
 
-static const double short_max = 1e10; /* up to here, thousandths fit far below 2^53 */
+static const double short_max = 1e10;               /* up to here, thousandths fit far below 2^53 */
 static const double whole_max = 9007199254740992.0; /* 2^53: above, not every integer is a double */
 
 static int compare_keys(const void *a, const void *b)
@@ -54,7 +54,8 @@ static rd_err sorted_keys(json_t *object, struct rd_arena *arena, const char ***
     return RD_OK;
 }
 
-/* `thousandths` / 1000 without trailing zeros. By hand: printf costs as much as parsing a request. */
+/* `thousandths` / 1000 without trailing zeros. By hand: printf costs as much as parsing a
+ * request. */
 static void write_thousandths(int64_t thousandths, struct rd_buf *out)
 {
     char text[32];
@@ -243,7 +244,8 @@ static rd_err write_field(const struct rd_generation *generation, const struct r
     return RD_OK;
 }
 
-/* Whether the canonical form has the field: all that the task takes, but a preset only when named. */
+/* Whether the canonical form has the field: all that the task takes, but a preset only when
+ * named. */
 static bool is_written(const struct rd_generation *generation, const struct rd_field *field,
                        json_t *given)
 {

@@ -25,6 +25,7 @@ static const struct {
 enum { BAD = 0xff };
 
 /* The value of each base64 letter; BAD for every other byte. */
+/* clang-format off */
 static const uint8_t values[256] = {
 #define BAD4 BAD, BAD, BAD, BAD
 #define BAD16 BAD4, BAD4, BAD4, BAD4
@@ -37,6 +38,7 @@ static const uint8_t values[256] = {
     41,    42,    43,   44,    45,   46, 47,  48,  49,  50, 51,   BAD4, BAD,   /* 0x70 */
     BAD16, BAD16, BAD16, BAD16, BAD16, BAD16, BAD16, BAD16,                    /* 0x80 */
 };
+/* clang-format on */
 
 rd_err rd_data_uri_split(const char *text, size_t len, struct rd_data_uri *ret, struct rd_why *why)
 {
@@ -45,29 +47,31 @@ rd_err rd_data_uri_split(const char *text, size_t len, struct rd_data_uri *ret, 
         if (len < header_len || memcmp(text, headers[i].header, header_len) != 0) {
             continue;
         }
-        struct rd_data_uri uri = {.media = headers[i].media,
-                                  .base64 = text + header_len,
-                                  .base64_len = len - header_len};
+        struct rd_data_uri uri = {
+            .media = headers[i].media, .base64 = text + header_len, .base64_len = len - header_len};
         if (uri.base64_len == 0 || uri.base64_len % 4 != 0) {
-            return rd_why_set(why, RD_ERR_INVALID_REQUEST,
-                              "expected padded base64, a multiple of 4 letters long, got %zu letters",
-                              uri.base64_len);
+            return rd_why_set(
+                why, RD_ERR_INVALID_REQUEST,
+                "expected padded base64, a multiple of 4 letters long, got %zu letters",
+                uri.base64_len);
         }
         uri.decoded_len = uri.base64_len / 4 * 3;
         uri.decoded_len -= uri.base64[uri.base64_len - 1] == '=';
         uri.decoded_len -= uri.base64[uri.base64_len - 2] == '=';
         if (uri.decoded_len > RD_LIMIT_DATA_URI_DECODED) {
-            return rd_why_set(why, RD_ERR_TOO_LARGE,
-                              "expected at most %zu bytes once decoded, got %zu; POST /uploads takes "
-                              "larger pictures",
-                              RD_LIMIT_DATA_URI_DECODED, uri.decoded_len);
+            return rd_why_set(
+                why, RD_ERR_TOO_LARGE,
+                "expected at most %zu bytes once decoded, got %zu; POST /uploads takes "
+                "larger pictures",
+                RD_LIMIT_DATA_URI_DECODED, uri.decoded_len);
         }
         *ret = uri;
         return RD_OK;
     }
-    return rd_why_set(why, RD_ERR_INVALID_REQUEST,
-                      "expected data:image/png;base64, (or jpeg, jpg, webp) and nothing else before "
-                      "the base64");
+    return rd_why_set(
+        why, RD_ERR_INVALID_REQUEST,
+        "expected data:image/png;base64, (or jpeg, jpg, webp) and nothing else before "
+        "the base64");
 }
 
 static rd_err bad_letter(const struct rd_data_uri *uri, size_t from, struct rd_why *why)
@@ -75,8 +79,8 @@ static rd_err bad_letter(const struct rd_data_uri *uri, size_t from, struct rd_w
     while (from < uri->base64_len && values[(uint8_t)uri->base64[from]] != BAD) {
         from++;
     }
-    return rd_why_set(why, RD_ERR_INVALID_REQUEST, "expected base64, got another byte at offset %zu",
-                      from);
+    return rd_why_set(why, RD_ERR_INVALID_REQUEST,
+                      "expected base64, got another byte at offset %zu", from);
 }
 
 /* The last four letters, of which the last one or two may be padding. */
@@ -100,8 +104,9 @@ static rd_err decode_tail(const struct rd_data_uri *uri, uint8_t *out, struct rd
     uint32_t bits = (uint32_t)letters[0] << 18 | (uint32_t)letters[1] << 12 |
                     (uint32_t)letters[2] << 6 | letters[3];
     if (count < 3 && (bits & (count == 1 ? 0xffffu : 0xffu)) != 0) {
-        return rd_why_set(why, RD_ERR_INVALID_REQUEST,
-                          "expected canonical base64, got unused bits that are not zero at its end");
+        return rd_why_set(
+            why, RD_ERR_INVALID_REQUEST,
+            "expected canonical base64, got unused bits that are not zero at its end");
     }
     for (size_t i = 0; i < count; i++) {
         out[i] = (uint8_t)(bits >> (16 - 8 * i));

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Pictures inside JSON: `data:image/(png|jpeg|jpg|webp);base64,<base64>`, exactly that, in lower case,
- * without parameters or white space. (RFC 2397 allows more; nobody sends it, and one form leaves no
- * room for two readings.) Splitting looks at the header only; decoding is strict: standard alphabet,
- * padded, unused bits zero. Pure functions. */
+ * Pictures inside JSON: `data:image/(png|jpeg|jpg|webp);base64,<base64>`, exactly that, in lower
+ * case, without parameters or white space. (RFC 2397 allows more; nobody sends it, and one form
+ * leaves no room for two readings.) Splitting looks at the header only; decoding is strict:
+ * standard alphabet, padded, unused bits zero. Pure functions. */
 #ifndef RD_REQUEST_DATA_URI_H
 #define RD_REQUEST_DATA_URI_H
 

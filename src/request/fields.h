@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The table of request fields: what a row says. Inside src/request only; fields_table.c has the rows.
- * A row is one field as a set of tasks takes it; a field whose range depends on the modality (steps)
- * has one row for each. Rows stand in the order of their names, which is also the order in which
- * canonical JSON writes them. */
+ * The table of request fields: what a row says. Inside src/request only; fields_table.c has the
+ * rows. A row is one field as a set of tasks takes it; a field whose range depends on the
+ * modality (steps) has one row for each. Rows stand in the order of their names, which is also
+ * the order in which canonical JSON writes them. */
 #ifndef RD_REQUEST_FIELDS_H
 #define RD_REQUEST_FIELDS_H
 
@@ -43,14 +43,14 @@ struct rd_field {
     unsigned required; /* bits of those that must have it */
     double min, max;
     enum rd_field_default fallback;
-    double number;             /* default of INTEGER, NUMBER, BOOL */
-    const char *text;          /* default of TEXT, NAME */
-    const char *const *names;  /* NAME: NULL-terminated */
-    size_t offset;             /* in struct rd_generation (rd_lora_fields: in struct rd_lora) */
-    size_t preset_offset;      /* in struct rd_preset, when fallback is RD_DEFAULT_PRESET */
-    const char *family;        /* BOOL: true is for models of this family only; NULL: for all */
-    bool set_by_lightning;     /* lightning changes the default to ... */
-    double lightning;          /* ... this */
+    double number;            /* default of INTEGER, NUMBER, BOOL */
+    const char *text;         /* default of TEXT, NAME */
+    const char *const *names; /* NAME: NULL-terminated */
+    size_t offset;            /* in struct rd_generation (rd_lora_fields: in struct rd_lora) */
+    size_t preset_offset;     /* in struct rd_preset, when fallback is RD_DEFAULT_PRESET */
+    const char *family;       /* BOOL: true is for models of this family only; NULL: for all */
+    bool set_by_lightning;    /* lightning changes the default to ... */
+    double lightning;         /* ... this */
     const char *(*route)(const struct rd_generation *generation); /* ROUTE: what the path says */
 };
 

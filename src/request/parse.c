@@ -3,9 +3,10 @@
  * From a body to a generation: scan, parse, walk the table, fill in defaults, write canonical JSON.
  * See request.h.
  *
- * Order of precedence for a value: the request's own, then what lightning sets, then the preset (the
- * named one, else "standard", if the model has it), then the row's default. Everything is read into
- * the generation first and defaults come last, so that all problems are found in one go. */
+ * Order of precedence for a value: the request's own, then what lightning sets, then the preset
+ * (the named one, else "standard", if the model has it), then the row's default. Everything is
+ * read into the generation first and defaults come last, so that all problems are found in one
+ * go. */
 #include "request/request.h"
 
 #include <assert.h>
@@ -91,8 +92,8 @@ static const char *json_constraint(enum json_error_code code)
     return "json";
 }
 
-/* Parses what the scanner left. An integer beyond 64 bits is no reason to stop: it is read as a double,
- * so that its own field can refuse it by name; *ret_big notes that there was one. */
+/* Parses what the scanner left. An integer beyond 64 bits is no reason to stop: it is read as a
+ * double, so that its own field can refuse it by name; *ret_big notes that there was one. */
 static rd_err load(struct rd_parse *parse, json_t **ret_root, size_t *ret_big)
 {
     json_error_t error;
@@ -101,7 +102,8 @@ static rd_err load(struct rd_parse *parse, json_t **ret_root, size_t *ret_big)
     *ret_big = 0;
     if (root == NULL && json_error_code(&error) == json_error_numeric_overflow) {
         *ret_big = (size_t)error.position;
-        root = json_loadb(parse->scan.text, parse->scan.len, flags | JSON_DECODE_INT_AS_REAL, &error);
+        root =
+            json_loadb(parse->scan.text, parse->scan.len, flags | JSON_DECODE_INT_AS_REAL, &error);
     }
     if (root == NULL) {
         enum json_error_code code = json_error_code(&error);
@@ -111,7 +113,8 @@ static rd_err load(struct rd_parse *parse, json_t **ret_root, size_t *ret_big)
         size_t at = error.position < 0 ? 0 : (size_t)error.position;
         at = at > parse->scan.len ? parse->scan.len : at;
         return refuse_json(parse, rd_scan_body_offset(&parse->scan, at), json_constraint(code),
-                           parse->scan.len == 0 ? "expected a JSON object, got nothing" : error.text);
+                           parse->scan.len == 0 ? "expected a JSON object, got nothing"
+                                                : error.text);
     }
     if (!json_is_object(root)) {
         rd_problems_add(parse->problems, parse->arena, "", "type", "expected an object, got %s",
@@ -185,8 +188,8 @@ static rd_err walk(struct rd_parse *parse)
             parse->given |= (uint64_t)1 << i;
             RD_TRY(rd_reader_read(parse, field, field->name, value, parse->generation));
         } else if ((field->required & RD_FIELD_TASK(task)) != 0) {
-            rd_problems_add(parse->problems, parse->arena, field->name, "required",
-                            "%s needs it", rd_task_name(task));
+            rd_problems_add(parse->problems, parse->arena, field->name, "required", "%s needs it",
+                            rd_task_name(task));
         }
     }
     return RD_OK;
@@ -315,7 +318,8 @@ static rd_err write_canonical(struct rd_parse *parse)
 {
     RD_AUTO_BUF struct rd_buf out;
     rd_buf_init(&out, CANONICAL_MAX);
-    (void)rd_buf_reserve(&out, parse->scan.len + CANONICAL_DEFAULTS); /* one allocation, most often */
+    (void)rd_buf_reserve(&out,
+                         parse->scan.len + CANONICAL_DEFAULTS); /* one allocation, most often */
     RD_TRY(rd_canonical_request(parse->generation, &parse->members, parse->arena, &out));
     parse->generation->json = rd_arena_strndup(parse->arena, rd_buf_cstr(&out), out.len);
     parse->generation->json_len = out.len;

@@ -44,8 +44,8 @@ static void add(struct rd_parse *parse, const char *path, const char *constraint
     rd_problems_add(parse->problems, parse->arena, path, constraint, "%s", text);
 }
 
-static bool expect(struct rd_parse *parse, const char *path, const char *wanted, const json_t *value,
-                   bool is_it)
+static bool expect(struct rd_parse *parse, const char *path, const char *wanted,
+                   const json_t *value, bool is_it)
 {
     if (!is_it) {
         rd_problems_add(parse->problems, parse->arena, path, "type", "expected %s, got %s", wanted,
@@ -78,9 +78,9 @@ static void add_enum_problem(struct rd_parse *parse, const char *path, const cha
                              const char *got)
 {
     size_t len = strnlen(got, ECHO_MAX);
-    rd_problems_add(parse->problems, parse->arena, path, "enum", "expected one of %s; got \"%.*s\"%s",
-                    names[0] == '\0' ? "(none)" : names, (int)len, got,
-                    got[len] == '\0' ? "" : "...");
+    rd_problems_add(parse->problems, parse->arena, path, "enum",
+                    "expected one of %s; got \"%.*s\"%s", names[0] == '\0' ? "(none)" : names,
+                    (int)len, got, got[len] == '\0' ? "" : "...");
 }
 
 static rd_err read_text(struct rd_parse *parse, const struct rd_field *field, const char *path,
@@ -110,10 +110,9 @@ static bool in_range(struct rd_parse *parse, const struct rd_field *field, const
                      double number)
 {
     if (number < field->min || number > field->max) {
-        rd_problems_add(parse->problems, parse->arena, path,
-                        number < field->min ? "minimum" : "maximum",
-                        "expected a number from %.10g to %.10g, got %.10g", field->min, field->max,
-                        number);
+        rd_problems_add(
+            parse->problems, parse->arena, path, number < field->min ? "minimum" : "maximum",
+            "expected a number from %.10g to %.10g, got %.10g", field->min, field->max, number);
         return false;
     }
     return true;
@@ -123,7 +122,8 @@ static rd_err read_integer(struct rd_parse *parse, const struct rd_field *field,
                            json_t *value, void *base)
 {
     double number = json_number_value(value); /* 0 when it is none */
-    bool is_whole = json_is_number(value) && number == trunc(number); /* 20.0 is whole, as in JSON Schema */
+    bool is_whole =
+        json_is_number(value) && number == trunc(number); /* 20.0 is whole, as in JSON Schema */
     if (json_is_number(value) && !is_whole) {
         rd_problems_add(parse->problems, parse->arena, path, "type",
                         "expected a whole number, got %.10g", number);
@@ -155,7 +155,8 @@ static rd_err read_bool(struct rd_parse *parse, const struct rd_field *field, co
         return RD_OK;
     }
     bool flag = json_is_true(value);
-    if (flag && field->family != NULL && strcmp(field->family, parse->context->model->family) != 0) {
+    if (flag && field->family != NULL &&
+        strcmp(field->family, parse->context->model->family) != 0) {
         rd_problems_add(parse->problems, parse->arena, path, "not_applicable",
                         "expected false: only models of the family %s have it", field->family);
         return RD_OK;
@@ -324,7 +325,8 @@ static rd_err read_preset(struct rd_parse *parse, const struct rd_field *field, 
     return RD_OK;
 }
 
-/* What the query or the body says; NULL with a problem added, when they say two things or no name. */
+/* What the query or the body says; NULL with a problem added, when they say two things or no
+ * name. */
 static const char *query_or_body(struct rd_parse *parse, const char *path, const char *query,
                                  json_t *value)
 {
@@ -409,14 +411,15 @@ static rd_err read_route(struct rd_parse *parse, const struct rd_field *field, c
 }
 
 static read_fn *const readers[] = {
-    [RD_FIELD_TEXT] = read_text,       [RD_FIELD_INTEGER] = read_integer,
-    [RD_FIELD_NUMBER] = read_number,   [RD_FIELD_BOOL] = read_bool,
-    [RD_FIELD_NAME] = read_name,       [RD_FIELD_SOURCE] = read_source,
-    [RD_FIELD_LORAS] = read_loras,     [RD_FIELD_PRESET] = read_preset,
-    [RD_FIELD_FORMAT] = read_format,   [RD_FIELD_BACKEND] = read_backend,
+    [RD_FIELD_TEXT] = read_text,     [RD_FIELD_INTEGER] = read_integer,
+    [RD_FIELD_NUMBER] = read_number, [RD_FIELD_BOOL] = read_bool,
+    [RD_FIELD_NAME] = read_name,     [RD_FIELD_SOURCE] = read_source,
+    [RD_FIELD_LORAS] = read_loras,   [RD_FIELD_PRESET] = read_preset,
+    [RD_FIELD_FORMAT] = read_format, [RD_FIELD_BACKEND] = read_backend,
     [RD_FIELD_ROUTE] = read_route,
 };
-_Static_assert(sizeof readers / sizeof readers[0] == RD_FIELD_TYPE_COUNT_, "a reader for every type");
+_Static_assert(sizeof readers / sizeof readers[0] == RD_FIELD_TYPE_COUNT_,
+               "a reader for every type");
 
 rd_err rd_reader_read(struct rd_parse *parse, const struct rd_field *field, const char *path,
                       json_t *value, void *base)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One JSON value into one member, by the type of its row. Inside src/request only. A reader adds what
- * is wrong to the problems and goes on; it returns an error only when there is no memory. */
+ * One JSON value into one member, by the type of its row. Inside src/request only. A reader adds
+ * what is wrong to the problems and goes on; it returns an error only when there is no memory. */
 #ifndef RD_REQUEST_READERS_H
 #define RD_REQUEST_READERS_H
 
@@ -19,13 +19,13 @@ struct rd_parse {
     struct rd_generation *generation;
     const char *body; /* as it came; data: URIs are read from here */
     struct rd_scan scan;
-    struct rd_members members;       /* of the parsed body */
-    const struct rd_preset *preset;  /* the named one; later the standard one; or NULL */
-    uint64_t given;                  /* bit i: the request has a value for rd_fields[i] */
+    struct rd_members members;      /* of the parsed body */
+    const struct rd_preset *preset; /* the named one; later the standard one; or NULL */
+    uint64_t given;                 /* bit i: the request has a value for rd_fields[i] */
 };
 
-/* Reads `value` of `field` into `base` + field->offset. `path` names it in problems. `value` is NULL
- * when only the query has one (format, backend). */
+/* Reads `value` of `field` into `base` + field->offset. `path` names it in problems. `value` is
+ * NULL when only the query has one (format, backend). */
 rd_err rd_reader_read(struct rd_parse *parse, const struct rd_field *field, const char *path,
                       json_t *value, void *base) RD_MUST;
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Prints the table of request fields, and the vocabulary that the OpenAPI file repeats, as JSON. The
- * test tests/unit/request/openapi_check.py compares that with api/openapi.yaml, so that the published
- * contract cannot drift from what the parser does. No arguments. */
+ * Prints the table of request fields, and the vocabulary that the OpenAPI file repeats, as JSON.
+ * The test tests/unit/request/openapi_check.py compares that with api/openapi.yaml, so that the
+ * published contract cannot drift from what the parser does. No arguments. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -12,9 +12,9 @@
 #include "request/fields.h"
 
 static const char *const type_names[] = {
-    [RD_FIELD_TEXT] = "text",     [RD_FIELD_INTEGER] = "integer", [RD_FIELD_NUMBER] = "number",
-    [RD_FIELD_BOOL] = "boolean",  [RD_FIELD_NAME] = "name",       [RD_FIELD_SOURCE] = "source",
-    [RD_FIELD_LORAS] = "loras",   [RD_FIELD_PRESET] = "preset",   [RD_FIELD_FORMAT] = "format",
+    [RD_FIELD_TEXT] = "text",       [RD_FIELD_INTEGER] = "integer", [RD_FIELD_NUMBER] = "number",
+    [RD_FIELD_BOOL] = "boolean",    [RD_FIELD_NAME] = "name",       [RD_FIELD_SOURCE] = "source",
+    [RD_FIELD_LORAS] = "loras",     [RD_FIELD_PRESET] = "preset",   [RD_FIELD_FORMAT] = "format",
     [RD_FIELD_BACKEND] = "backend", [RD_FIELD_ROUTE] = "route",
 };
 static const char *const default_names[] = {
@@ -81,14 +81,14 @@ static void put_fields(struct rd_buf *out, const char *key, const struct rd_fiel
     }
 }
 
-#define PUT_NAMES(out, key, type, count, name)                       \
-    do {                                                             \
-        rd_buf_printf(out, "\"%s\":[", key);                         \
-        for (unsigned i = 0; i < (count); i++) {                     \
-            rd_buf_str(out, i == 0 ? "" : ",");                      \
-            rd_buf_json_str(out, name((type)i));                     \
-        }                                                            \
-        rd_buf_str(out, "],\n");                                     \
+#define PUT_NAMES(out, key, type, count, name)                                                     \
+    do {                                                                                           \
+        rd_buf_printf(out, "\"%s\":[", key);                                                       \
+        for (unsigned i = 0; i < (count); i++) {                                                   \
+            rd_buf_str(out, i == 0 ? "" : ",");                                                    \
+            rd_buf_json_str(out, name((type)i));                                                   \
+        }                                                                                          \
+        rd_buf_str(out, "],\n");                                                                   \
     } while (0)
 
 static const char *error_code(rd_err err)

@@ -9,7 +9,8 @@
 
 static const char lifted_prefix[] = "data:";
 
-/* The offset of the quote that ends the string whose text starts at `start`; `len` when none does. */
+/* The offset of the quote that ends the string whose text starts at `start`; `len` when none
+ * does. */
 static size_t string_end(const char *body, size_t len, size_t start)
 {
     size_t at = start;
@@ -33,7 +34,8 @@ static size_t string_end(const char *body, size_t len, size_t start)
 
 static size_t skip_space(const char *body, size_t len, size_t at)
 {
-    while (at < len && (body[at] == ' ' || body[at] == '\t' || body[at] == '\n' || body[at] == '\r')) {
+    while (at < len &&
+           (body[at] == ' ' || body[at] == '\t' || body[at] == '\n' || body[at] == '\r')) {
         at++;
     }
     return at;
@@ -70,8 +72,9 @@ static bool only_slash_escapes(const char *text, size_t len, bool *ret_escaped)
     return true;
 }
 
-/* `name` was a string of the outermost object, ending with the quote at `end`. When it is the key of a
- * data URI, notes that, and returns the offset of the quote that ends the URI; otherwise `end`. */
+/* `name` was a string of the outermost object, ending with the quote at `end`. When it is the
+ * key of a data URI, notes that, and returns the offset of the quote that ends the URI;
+ * otherwise `end`. */
 static size_t try_lift(const char *body, size_t len, const struct rd_field *field, size_t end,
                        struct rd_scan *scan)
 {
@@ -90,8 +93,8 @@ static size_t try_lift(const char *body, size_t len, const struct rd_field *fiel
     if (stop == len || !only_slash_escapes(body + start, stop - start, &escaped)) {
         return end;
     }
-    scan->lifts[scan->lifts_count++] =
-        (struct rd_scan_lift){.field = field, .start = start, .len = stop - start, .escaped = escaped};
+    scan->lifts[scan->lifts_count++] = (struct rd_scan_lift){
+        .field = field, .start = start, .len = stop - start, .escaped = escaped};
     return stop;
 }
 

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A first look at a JSON body, before the JSON library sees it: bounds depth and size, and lifts the
- * data: URIs of `image` and `mask` out. Inside src/request only.
+ * A first look at a JSON body, before the JSON library sees it: bounds depth and size, and lifts
+ * the data: URIs of `image` and `mask` out. Inside src/request only.
  *
- * Why lift: a picture of 20 MiB is 27 MB of base64. The library would check it as UTF-8 byte by byte,
- * and copy it twice, before we decode it a third time. The scanner passes over it with memchr and puts
- * an empty string in its place. That also gives the exact measure for the rule that only data URIs may
- * make a body larger than RD_LIMIT_JSON_BODY: what is left must fit.
+ * Why lift: a picture of 20 MiB is 27 MB of base64. The library would check it as UTF-8 byte by
+ * byte, and copy it twice, before we decode it a third time. The scanner passes over it with memchr
+ * and puts an empty string in its place. That also gives the exact measure for the rule that only
+ * data URIs may make a body larger than RD_LIMIT_JSON_BODY: what is left must fit.
  *
- * It is a tokenizer of quotes and brackets only and proves nothing: all that is wrong with the text
- * is found by the library, in the rest. Cutting the inside of a string out cannot make wrong JSON
- * right, since what is cut has only base64's letters (checked when it is decoded) and "\/" escapes. */
+ * It is a tokenizer of quotes and brackets only and proves nothing: all that is wrong with the
+ * text is found by the library, in the rest. Cutting the inside of a string out cannot make
+ * wrong JSON right, since what is cut has only base64's letters (checked when it is decoded) and
+ * "\/" escapes. */
 #ifndef RD_REQUEST_SCAN_H
 #define RD_REQUEST_SCAN_H
 

@@ -21,7 +21,8 @@ static bool is_asset_id(const char *text)
     return rd_id_asset_parse(text, strlen(text), blake3) || rd_id_valid(text, "a_");
 }
 
-/* The part of `text` that should be an asset id, when `text` is of one of the three forms; or NULL. */
+/* The part of `text` that should be an asset id, when `text` is of one of the three forms; or
+ * NULL. */
 static const char *own_asset(const char *text, const char *public_url)
 {
     size_t prefix = public_url == NULL ? 0 : strlen(public_url);
@@ -91,8 +92,8 @@ static const char *url_problem(const char *text, size_t len)
 }
 
 /* Decodes into the arena, and looks at what the bytes really are. */
-static rd_err read_data(const char *text, size_t len, struct rd_arena *arena,
-                        struct rd_source *ret, struct rd_why *why)
+static rd_err read_data(const char *text, size_t len, struct rd_arena *arena, struct rd_source *ret,
+                        struct rd_why *why)
 {
     struct rd_data_uri uri;
     RD_TRY(rd_data_uri_split(text, len, &uri, why));
@@ -107,9 +108,8 @@ static rd_err read_data(const char *text, size_t len, struct rd_arena *arena,
         return err == RD_ERR_NO_MEMORY ? err : RD_ERR_UNSUPPORTED_MEDIA; /* `why` stands */
     }
     if (info.media != uri.media) {
-        return rd_why_set(why, RD_ERR_UNSUPPORTED_MEDIA,
-                          "the URI says %s, but what it holds is %s", rd_media_type(uri.media),
-                          rd_media_type(info.media));
+        return rd_why_set(why, RD_ERR_UNSUPPORTED_MEDIA, "the URI says %s, but what it holds is %s",
+                          rd_media_type(uri.media), rd_media_type(info.media));
     }
     struct rd_source source = {
         .kind = RD_SOURCE_DATA, .bytes = bytes, .bytes_len = uri.decoded_len};

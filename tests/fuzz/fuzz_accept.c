@@ -12,7 +12,8 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const char *const offers[] = {"image/png", "image/webp", "image/jpeg", "application/json"};
+    static const char *const offers[] = {"image/png", "image/webp", "image/jpeg",
+                                         "application/json"};
     char *header = rd_mem_memdupz(data, size);
     if (header != NULL) {
         int chosen = rd_accept_choose(header, offers, 4);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Conditional headers on any text: the first byte says which ones there are, lines are split at LF. */
+ * Conditional headers on any text: the first byte says which ones there are, lines are split at
+ * LF. */
 #include <assert.h>
 #include <stdint.h>
 #include <string.h>
@@ -40,7 +41,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         char again[RD_CLOCK_HTTP_DATE_LEN + 1];
         uint64_t time_again = 0;
         rd_clock_http_date(time, again);
-        assert(time > 253402300799u || (rd_conditional_date(again, &time_again) && time_again == time));
+        assert(time > 253402300799u ||
+               (rd_conditional_date(again, &time_again) && time_again == time));
     }
     rd_mem_free(text);
     return 0;

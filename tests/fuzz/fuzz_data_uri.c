@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Data URIs on any bytes, against the slow decoder of base/text.h: both take the same base64 and give
- * the same bytes. */
+ * Data URIs on any bytes, against the slow decoder of base/text.h: both take the same base64 and
+ * give the same bytes. */
 #include <assert.h>
 #include <stdint.h>
 #include <string.h>
@@ -26,8 +26,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         rd_err err = rd_data_uri_decode(&uri, fast, &why);
         assert((err == RD_OK) ==
                (rd_text_unbase64(uri.base64, uri.base64_len, slow, &slow_len) == RD_OK));
-        assert(err != RD_OK ||
-               (slow_len == uri.decoded_len && memcmp(fast, slow, slow_len) == 0));
+        assert(err != RD_OK || (slow_len == uri.decoded_len && memcmp(fast, slow, slow_len) == 0));
     }
     rd_mem_free(fast);
     rd_mem_free(slow);

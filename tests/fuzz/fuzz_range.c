@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Range headers on any text: the first 8 bytes are the object's size. What is answered lies inside the
- * object, and Content-Range names it. */
+ * Range headers on any text: the first 8 bytes are the object's size. What is answered lies
+ * inside the object, and Content-Range names it. */
 #include <assert.h>
 #include <stdint.h>
 #include <string.h>

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The whole request parser on any bytes: the first chooses task, model and query, the rest is the body.
- * Beside crashes it looks for broken promises: a refusal names a problem, an accepted request lies
- * within the table's ranges, and its canonical JSON is taken again and gives itself. */
+ * The whole request parser on any bytes: the first chooses task, model and query, the rest is
+ * the body. Beside crashes it looks for broken promises: a refusal names a problem, an accepted
+ * request lies within the table's ranges, and its canonical JSON is taken again and gives
+ * itself. */
 #include <assert.h>
 #include <stdint.h>
 #include <string.h>
@@ -10,8 +11,9 @@
 #include "base/text.h"
 #include "request/request.h"
 
-#define ALL_TASKS \
-    (1u << RD_TASK_T2I | 1u << RD_TASK_I2I | 1u << RD_TASK_EDIT | 1u << RD_TASK_T2V | 1u << RD_TASK_I2V)
+#define ALL_TASKS                                                                                  \
+    (1u << RD_TASK_T2I | 1u << RD_TASK_I2I | 1u << RD_TASK_EDIT | 1u << RD_TASK_T2V |              \
+     1u << RD_TASK_I2V)
 #define BOTH (1u << RD_MODALITY_IMAGE | 1u << RD_MODALITY_VIDEO)
 
 static const struct rd_preset presets[] = {{"fast", "euler", NULL, 4, 1.0, -1},
@@ -20,12 +22,21 @@ static const char *const excluded[] = {"512", NULL};
 static const char *const none[] = {NULL};
 static const struct rd_catalogue_lora loras[] = {{"known", "wan"}};
 static const struct rd_model models[] = {
-    {.family = "builtin", .name = "plasma", .modalities = BOTH, .tasks = ALL_TASKS,
-     .backends = 1u << RD_BACKEND_BUILTIN, .default_backend = RD_BACKEND_BUILTIN,
+    {.family = "builtin",
+     .name = "plasma",
+     .modalities = BOTH,
+     .tasks = ALL_TASKS,
+     .backends = 1u << RD_BACKEND_BUILTIN,
+     .default_backend = RD_BACKEND_BUILTIN,
      .excluded_formats = none},
-    {.family = "wan", .name = "default", .modalities = BOTH, .tasks = ALL_TASKS,
+    {.family = "wan",
+     .name = "default",
+     .modalities = BOTH,
+     .tasks = ALL_TASKS,
      .backends = 1u << RD_BACKEND_TORCH | 1u << RD_BACKEND_NUNCHAKU,
-     .default_backend = RD_BACKEND_TORCH, .presets = presets, .presets_count = 2,
+     .default_backend = RD_BACKEND_TORCH,
+     .presets = presets,
+     .presets_count = 2,
      .excluded_formats = excluded},
 };
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * conditional.c: the order of RFC 9110 13.2.2, both comparisons of tags, the three forms of dates. */
+ * conditional.c: the order of RFC 9110 13.2.2, both comparisons of tags, the three forms of
+ * dates. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>

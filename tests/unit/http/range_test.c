@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * range.c: every pair of positions of a small object against a plain model, the edges of 64 bits, and
- * what is to be ignored. */
+ * range.c: every pair of positions of a small object against a plain model, the edges of 64
+ * bits, and what is to be ignored. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * canonical.c: known answers, one spelling for one request, and that its output is its own input. */
+ * canonical.c: known answers, one spelling for one request, and that its output is its own
+ * input. */
 #include "fixture.h"
 
 #include <math.h>
@@ -20,25 +21,31 @@ static void known_answers(void **state)
     (void)state;
     struct fixture f;
     fixture_start(&f, &plasma, RD_TASK_T2I);
-    assert_json(&f, "{\"prompt\":\"a red circle\"}",
-                "{\"backend\":\"builtin\",\"cfg\":1,\"clip_skip\":0,\"count\":1,\"detail_amount\":0,"
-                "\"detail_end\":1,\"detail_start\":0,\"eta\":0.5,\"family\":\"builtin\",\"format\":\"1024\","
-                "\"guidance\":3.5,\"lora\":[],\"modality\":\"image\",\"model\":\"plasma\","
-                "\"negative_prompt\":\"\",\"noise_type\":\"gaussian\",\"prompt\":\"a red circle\","
-                "\"sampler\":\"euler\",\"scheduler\":\"simple\",\"seed\":4242,\"steps\":20,\"task\":\"t2i\"}");
+    assert_json(
+        &f, "{\"prompt\":\"a red circle\"}",
+        "{\"backend\":\"builtin\",\"cfg\":1,\"clip_skip\":0,\"count\":1,\"detail_amount\":0,"
+        "\"detail_end\":1,\"detail_start\":0,\"eta\":0.5,\"family\":\"builtin\",\"format\":"
+        "\"1024\","
+        "\"guidance\":3.5,\"lora\":[],\"modality\":\"image\",\"model\":\"plasma\","
+        "\"negative_prompt\":\"\",\"noise_type\":\"gaussian\",\"prompt\":\"a red circle\","
+        "\"sampler\":\"euler\",\"scheduler\":\"simple\",\"seed\":4242,\"steps\":20,\"task\":"
+        "\"t2i\"}");
     fixture_end(&f);
     fixture_start(&f, &wan, RD_TASK_I2V);
-    assert_json(&f,
-                "{\"lightning\":true,\"image\":\"" PNG_URI "\",\"prompt\":\"\\u00e9\\n\","
-                "\"zz\":[1,{\"b\":null,\"a\":false}],\"_x\":1.50,\"duration\":2.5,\"preset\":\"fast\","
-                "\"lora\":[{\"weight\":2,\"id\":\"l\"},{\"id\":\"m\",\"extra\":1}]}",
-                "{\"_x\":1.5,\"backend\":\"torch\",\"cfg\":1,\"clip_skip\":0,\"duration\":2.5,\"eta\":0.5,"
-                "\"family\":\"wan\",\"format\":\"720p\",\"image\":\"data:sha256:" PNG_SHA256 "\","
-                "\"lightning\":true,\"lora\":[{\"id\":\"l\",\"weight\":2},{\"extra\":1,\"id\":\"m\",\"weight\":1}],"
-                "\"modality\":\"video\",\"model\":\"default\",\"motion_strength\":0.5,"
-                "\"negative_prompt\":\"\",\"noise_type\":\"gaussian\",\"preset\":\"fast\",\"prompt\":\"\xc3\xa9\\n\","
-                "\"sampler\":\"euler\",\"scheduler\":\"simple\",\"seed\":4242,\"shift\":5,\"steps\":8,"
-                "\"task\":\"i2v\",\"zz\":[1,{\"a\":false,\"b\":null}]}");
+    assert_json(
+        &f,
+        "{\"lightning\":true,\"image\":\"" PNG_URI "\",\"prompt\":\"\\u00e9\\n\","
+        "\"zz\":[1,{\"b\":null,\"a\":false}],\"_x\":1.50,\"duration\":2.5,\"preset\":\"fast\","
+        "\"lora\":[{\"weight\":2,\"id\":\"l\"},{\"id\":\"m\",\"extra\":1}]}",
+        "{\"_x\":1.5,\"backend\":\"torch\",\"cfg\":1,\"clip_skip\":0,\"duration\":2.5,\"eta\":0.5,"
+        "\"family\":\"wan\",\"format\":\"720p\",\"image\":\"data:sha256:" PNG_SHA256 "\","
+        "\"lightning\":true,\"lora\":[{\"id\":\"l\",\"weight\":2},{\"extra\":1,\"id\":\"m\","
+        "\"weight\":1}],"
+        "\"modality\":\"video\",\"model\":\"default\",\"motion_strength\":0.5,"
+        "\"negative_prompt\":\"\",\"noise_type\":\"gaussian\",\"preset\":\"fast\",\"prompt\":"
+        "\"\xc3\xa9\\n\","
+        "\"sampler\":\"euler\",\"scheduler\":\"simple\",\"seed\":4242,\"shift\":5,\"steps\":8,"
+        "\"task\":\"i2v\",\"zz\":[1,{\"a\":false,\"b\":null}]}");
     fixture_end(&f);
 }
 
@@ -49,8 +56,9 @@ static void one_spelling(void **state)
     static const char *const bodies[] = {
         "{\"prompt\":\"a/b\",\"seed\":20,\"cfg\":2,\"x\":{\"p\":1,\"q\":0.1}}",
         " {\t\"cfg\" : 2.0 ,\r\n\"x\":{\"q\":1e-1,\"p\":1.0},\"seed\":2e1,\"prompt\":\"a\\/b\"}\n",
-        ("{\"x\":{\"q\":0.10,\"p\":10e-1},\"\\u0070rompt\":\"\\u0061/b\",\"cfg\":20e-1,\"seed\":20.0,"
-        "\"steps\":20,\"format\":\"1024\",\"task\":\"t2i\",\"count\":1}"),
+        ("{\"x\":{\"q\":0.10,\"p\":10e-1},\"\\u0070rompt\":\"\\u0061/"
+         "b\",\"cfg\":20e-1,\"seed\":20.0,"
+         "\"steps\":20,\"format\":\"1024\",\"task\":\"t2i\",\"count\":1}"),
     };
     struct fixture f;
     fixture_start(&f, &plasma, RD_TASK_T2I);
@@ -129,7 +137,9 @@ static void numbers_read_back(void **state)
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        double value = (double)(int64_t)(random >> (i % 60)) / (i % 3 == 0 ? 1000.0 : i % 3 == 1 ? 7.0 : 64.0);
+        double value = (double)(int64_t)(random >> (i % 60)) / (i % 3 == 0   ? 1000.0
+                                                                : i % 3 == 1 ? 7.0
+                                                                             : 64.0);
         RD_AUTO_BUF struct rd_buf out;
         rd_buf_init(&out, 64);
         rd_canonical_number(value, &out);
@@ -163,7 +173,8 @@ static void values(void **state)
     value_of("[ [ ] , { } ]", "[[],{}]");
     value_of("{\"b\":1,\"a\":2,\"\":3,\"B\":4,\"\xc3\xa9\":5}",
              "{\"\":3,\"B\":4,\"a\":2,\"b\":1,\"\xc3\xa9\":5}");
-    value_of("[9223372036854775807,-9223372036854775808]", "[9223372036854775807,-9223372036854775808]");
+    value_of("[9223372036854775807,-9223372036854775808]",
+             "[9223372036854775807,-9223372036854775808]");
     value_of("[{\"a\":[{\"a\":[{\"a\":[]}]}]}]", "[{\"a\":[{\"a\":[{\"a\":[]}]}]}]");
 }
 
@@ -194,10 +205,10 @@ static void bounded_depth(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(known_answers),    cmocka_unit_test(one_spelling),
-        cmocka_unit_test(is_its_own_input), cmocka_unit_test(numbers),
-        cmocka_unit_test(numbers_read_back),
-        cmocka_unit_test(values),           cmocka_unit_test(bounded_depth),
+        cmocka_unit_test(known_answers),     cmocka_unit_test(one_spelling),
+        cmocka_unit_test(is_its_own_input),  cmocka_unit_test(numbers),
+        cmocka_unit_test(numbers_read_back), cmocka_unit_test(values),
+        cmocka_unit_test(bounded_depth),
     };
     return cmocka_run_group_tests_name("request/canonical", tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * data_uri.c: the decoder against libsodium's for every length and every byte, and what is refused. */
+ * data_uri.c: the decoder against libsodium's for every length and every byte, and what is
+ * refused. */
 #include "fixture.h"
 
 #include <sodium.h>
@@ -90,14 +91,30 @@ static void refuses_what_is_none(void **state)
 {
     (void)state;
     static const char *const bad[] = {
-        "", "data:", "data:image/png;base64", "data:image/png;base64,", "data:image/gif;base64,QQ==",
-        "DATA:image/png;base64,QQ==", "data:image/PNG;base64,QQ==", "data:image/png,QQ==",
-        "data:image/png;charset=x;base64,QQ==", "data:image/png;base64, QQ==",
-        "data:image/svg+xml;base64,QQ==", "data:image/png;base64,Q", "data:image/png;base64,QQ",
-        "data:image/png;base64,QQQ", "data:image/png;base64,QQ=Q", "data:image/png;base64,Q===",
-        "data:image/png;base64,====", "data:image/png;base64,QR==", "data:image/png;base64,QUF=",
-        "data:image/png;base64,QQ==QQ==", "data:image/png;base64,QQ\n=", "data:image/png;base64,Q-_Q",
-        "data:image/png;base64,QUJ\xc3\xa9QQ=", "data:image/png;base64,QUJD====",
+        "",
+        "data:",
+        "data:image/png;base64",
+        "data:image/png;base64,",
+        "data:image/gif;base64,QQ==",
+        "DATA:image/png;base64,QQ==",
+        "data:image/PNG;base64,QQ==",
+        "data:image/png,QQ==",
+        "data:image/png;charset=x;base64,QQ==",
+        "data:image/png;base64, QQ==",
+        "data:image/svg+xml;base64,QQ==",
+        "data:image/png;base64,Q",
+        "data:image/png;base64,QQ",
+        "data:image/png;base64,QQQ",
+        "data:image/png;base64,QQ=Q",
+        "data:image/png;base64,Q===",
+        "data:image/png;base64,====",
+        "data:image/png;base64,QR==",
+        "data:image/png;base64,QUF=",
+        "data:image/png;base64,QQ==QQ==",
+        "data:image/png;base64,QQ\n=",
+        "data:image/png;base64,Q-_Q",
+        "data:image/png;base64,QUJ\xc3\xa9QQ=",
+        "data:image/png;base64,QUJD====",
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         uint8_t out[32];
@@ -132,8 +149,10 @@ static void bounds_the_size(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(decodes_what_sodium_encodes), cmocka_unit_test(agrees_on_every_byte),
-        cmocka_unit_test(knows_its_headers),           cmocka_unit_test(refuses_what_is_none),
+        cmocka_unit_test(decodes_what_sodium_encodes),
+        cmocka_unit_test(agrees_on_every_byte),
+        cmocka_unit_test(knows_its_headers),
+        cmocka_unit_test(refuses_what_is_none),
         cmocka_unit_test(bounds_the_size),
     };
     return cmocka_run_group_tests_name("request/data_uri", tests, NULL, NULL);

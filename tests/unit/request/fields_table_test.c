@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The table against itself, and every field of it, for every task, at its limits and just beyond. The
- * values that must be read are asked back from the generation. A new row is covered without a new
- * test. */
+ * The table against itself, and every field of it, for every task, at its limits and just
+ * beyond. The values that must be read are asked back from the generation. A new row is covered
+ * without a new test. */
 #include "fixture.h"
 
 #include "request/fields.h"
 
-static const char *const plain_values[] = {"null", "true", "7", "1.5", "\"text\"", "[]", "{}", "[7]"};
+static const char *const plain_values[] = {"null",     "true", "7",  "1.5",
+                                           "\"text\"", "[]",   "{}", "[7]"};
 
 static void rows_make_sense(void **state)
 {
@@ -198,13 +199,13 @@ static void check_types(struct fixture *f, const struct rd_field *field)
     for (size_t i = 0; i < sizeof plain_values / sizeof plain_values[0]; i++) {
         char first = plain_values[i][0];
         bool number = first == '7' || first == '1';
-        bool own = (field->type == RD_FIELD_BOOL && first == 't') ||
-                   (field->type == RD_FIELD_LORAS && first == '[') ||
-                   (field->type == RD_FIELD_NUMBER && number) ||
-                   (field->type == RD_FIELD_INTEGER && number) ||
-                   (field->type != RD_FIELD_BOOL && field->type != RD_FIELD_LORAS &&
-                    field->type != RD_FIELD_NUMBER && field->type != RD_FIELD_INTEGER &&
-                    first == '"');
+        bool own =
+            (field->type == RD_FIELD_BOOL && first == 't') ||
+            (field->type == RD_FIELD_LORAS && first == '[') ||
+            (field->type == RD_FIELD_NUMBER && number) ||
+            (field->type == RD_FIELD_INTEGER && number) ||
+            (field->type != RD_FIELD_BOOL && field->type != RD_FIELD_LORAS &&
+             field->type != RD_FIELD_NUMBER && field->type != RD_FIELD_INTEGER && first == '"');
         if (!own) {
             assert_value_refused(f, field, plain_values[i], "type");
         }

@@ -16,19 +16,24 @@
 
 #include "request/request.h"
 
-#define PNG_URI \
-    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAACXBIWXMAAAABAAAAAQBPJcTWAAAAE" \
+#define PNG_URI                                                                                    \
+    "data:image/"                                                                                  \
+    "png;base64,iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAACXBIWXMAAAABAAAAAQBPJcTWAAAAE"     \
     "ElEQVR4nGP4y8AARAwQCgAfrgP19hgqWQAAAABJRU5ErkJggg=="
 #define PNG_SHA256 "1d01f8d8ea72e119aa413b8e1cf332c9df302bbe663dd66a7241eedcb79435c5"
-#define WEBP_BASE64 \
+#define WEBP_BASE64                                                                                \
     "UklGRjwAAABXRUJQVlA4IDAAAADQAQCdASoCAAIAAgA0JaACdLoB+AADsAD+8Oj3/yC5YXXI1/8gP+QH/ID/+PIAAAA="
-#define JPEG_BASE64 \
-    "/9j/4AAQSkZJRgABAgAAAQABAAD//gAQTGF2YzU5LjM3LjEwMAD/2wBDAAgEBAQEBAUFBQUFBQYGBgYGBgYGBgYGBgYHBwcICAgH" \
-    "BwcGBgcHCAgICAkJCQgICAgJCQoKCgwMCwsODg4RERT/xABMAAEBAAAAAAAAAAAAAAAAAAAABgEBAQAAAAAAAAAAAAAAAAAABgcQ" \
-    "AQAAAAAAAAAAAAAAAAAAAAARAQAAAAAAAAAAAAAAAAAAAAD/wAARCAACAAIDASIAAhEAAxEA/9oADAMBAAIRAxEAPwCLAFF/f//Z"
+#define JPEG_BASE64                                                                                \
+    "/9j/4AAQSkZJRgABAgAAAQABAAD//gAQTGF2YzU5LjM3LjEwMAD/"                                         \
+    "2wBDAAgEBAQEBAUFBQUFBQYGBgYGBgYGBgYGBgYHBwcICAgH"                                             \
+    "BwcGBgcHCAgICAkJCQgICAgJCQoKCgwMCwsODg4RERT/"                                                 \
+    "xABMAAEBAAAAAAAAAAAAAAAAAAAABgEBAQAAAAAAAAAAAAAAAAAABgcQ"                                     \
+    "AQAAAAAAAAAAAAAAAAAAAAARAQAAAAAAAAAAAAAAAAAAAAD/wAARCAACAAIDASIAAhEAAxEA/"                    \
+    "9oADAMBAAIRAxEAPwCLAFF/f//Z"
 
 #define ALL_TASKS                                                                                  \
-    (1u << RD_TASK_T2I | 1u << RD_TASK_I2I | 1u << RD_TASK_EDIT | 1u << RD_TASK_T2V | 1u << RD_TASK_I2V)
+    (1u << RD_TASK_T2I | 1u << RD_TASK_I2I | 1u << RD_TASK_EDIT | 1u << RD_TASK_T2V |              \
+     1u << RD_TASK_I2V)
 #define BOTH (1u << RD_MODALITY_IMAGE | 1u << RD_MODALITY_VIDEO)
 
 static const char *const no_formats[] = {NULL};
@@ -45,27 +50,42 @@ static const struct rd_preset wan_presets[] = {
 };
 static const struct rd_preset qwen_presets[] = {{"standard", "euler", NULL, 0, -1, -1}};
 
-static const struct rd_model plasma = {
-    .family = "builtin", .name = "plasma", .modalities = BOTH, .tasks = ALL_TASKS,
-    .backends = 1u << RD_BACKEND_BUILTIN, .default_backend = RD_BACKEND_BUILTIN,
-    .excluded_formats = no_formats};
-static const struct rd_model flux = {
-    .family = "flux", .name = "dev2", .modalities = 1u << RD_MODALITY_IMAGE,
-    .tasks = 1u << RD_TASK_T2I | 1u << RD_TASK_I2I,
-    .backends = 1u << RD_BACKEND_NUNCHAKU | 1u << RD_BACKEND_TORCH,
-    .default_backend = RD_BACKEND_NUNCHAKU, .alias = "black-forest-labs/FLUX.2-dev",
-    .presets = flux_presets, .presets_count = 3, .excluded_formats = no_formats};
-static const struct rd_model wan = {
-    .family = "wan", .name = "default", .modalities = 1u << RD_MODALITY_VIDEO,
-    .tasks = 1u << RD_TASK_T2V | 1u << RD_TASK_I2V,
-    .backends = 1u << RD_BACKEND_TORCH | 1u << RD_BACKEND_NUNCHAKU,
-    .default_backend = RD_BACKEND_TORCH,
-    .presets = wan_presets, .presets_count = 2, .excluded_formats = no_formats};
-static const struct rd_model qwen = {
-    .family = "qwen", .name = "edit", .modalities = 1u << RD_MODALITY_IMAGE,
-    .tasks = 1u << RD_TASK_T2I | 1u << RD_TASK_I2I | 1u << RD_TASK_EDIT,
-    .backends = 1u << RD_BACKEND_NUNCHAKU, .default_backend = RD_BACKEND_NUNCHAKU,
-    .presets = qwen_presets, .presets_count = 1, .excluded_formats = wide_formats};
+static const struct rd_model plasma = {.family = "builtin",
+                                       .name = "plasma",
+                                       .modalities = BOTH,
+                                       .tasks = ALL_TASKS,
+                                       .backends = 1u << RD_BACKEND_BUILTIN,
+                                       .default_backend = RD_BACKEND_BUILTIN,
+                                       .excluded_formats = no_formats};
+static const struct rd_model flux = {.family = "flux",
+                                     .name = "dev2",
+                                     .modalities = 1u << RD_MODALITY_IMAGE,
+                                     .tasks = 1u << RD_TASK_T2I | 1u << RD_TASK_I2I,
+                                     .backends = 1u << RD_BACKEND_NUNCHAKU | 1u << RD_BACKEND_TORCH,
+                                     .default_backend = RD_BACKEND_NUNCHAKU,
+                                     .alias = "black-forest-labs/FLUX.2-dev",
+                                     .presets = flux_presets,
+                                     .presets_count = 3,
+                                     .excluded_formats = no_formats};
+static const struct rd_model wan = {.family = "wan",
+                                    .name = "default",
+                                    .modalities = 1u << RD_MODALITY_VIDEO,
+                                    .tasks = 1u << RD_TASK_T2V | 1u << RD_TASK_I2V,
+                                    .backends = 1u << RD_BACKEND_TORCH | 1u << RD_BACKEND_NUNCHAKU,
+                                    .default_backend = RD_BACKEND_TORCH,
+                                    .presets = wan_presets,
+                                    .presets_count = 2,
+                                    .excluded_formats = no_formats};
+static const struct rd_model qwen = {.family = "qwen",
+                                     .name = "edit",
+                                     .modalities = 1u << RD_MODALITY_IMAGE,
+                                     .tasks =
+                                         1u << RD_TASK_T2I | 1u << RD_TASK_I2I | 1u << RD_TASK_EDIT,
+                                     .backends = 1u << RD_BACKEND_NUNCHAKU,
+                                     .default_backend = RD_BACKEND_NUNCHAKU,
+                                     .presets = qwen_presets,
+                                     .presets_count = 1,
+                                     .excluded_formats = wide_formats};
 
 enum { FIXTURE_SEED = 4242 };
 
@@ -78,12 +98,19 @@ struct fixture {
 
 static inline void fixture_start(struct fixture *f, const struct rd_model *model, enum rd_task task)
 {
-    *f = (struct fixture){
-        .context = {.model = model, .modality = rd_task_modality(task), .task = task,
-                    .media = rd_task_modality(task) == RD_MODALITY_VIDEO ? RD_MEDIA_MP4 : RD_MEDIA_PNG,
-                    .public_url = "http://127.0.0.1:8080", .random_seed = FIXTURE_SEED}};
+    *f = (struct fixture){.context = {.model = model,
+                                      .modality = rd_task_modality(task),
+                                      .task = task,
+                                      .media = rd_task_modality(task) == RD_MODALITY_VIDEO
+                                                   ? RD_MEDIA_MP4
+                                                   : RD_MEDIA_PNG,
+                                      .public_url = "http://127.0.0.1:8080",
+                                      .random_seed = FIXTURE_SEED}};
     rd_arena_init(&f->arena, RD_REQUEST_ARENA_MAX);
-    (void)flux; (void)wan; (void)qwen; (void)plasma;
+    (void)flux;
+    (void)wan;
+    (void)qwen;
+    (void)plasma;
 }
 
 static inline void fixture_end(struct fixture *f)
@@ -146,7 +173,8 @@ static inline const char *fixture_base(enum rd_task task)
     if (rd_task_needs_mask(task)) {
         return "{\"prompt\":\"x\",\"image\":\"https://h/i\",\"mask\":\"https://h/m\"";
     }
-    return rd_task_needs_image(task) ? "{\"prompt\":\"x\",\"image\":\"https://h/i\"" : "{\"prompt\":\"x\"";
+    return rd_task_needs_image(task) ? "{\"prompt\":\"x\",\"image\":\"https://h/i\""
+                                     : "{\"prompt\":\"x\"";
 }
 
 #endif

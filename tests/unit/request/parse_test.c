@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * parse.c and readers.c: defaults and presets, the query, all problems at once, and everything that is
- * no JSON object. Single fields at their limits are in fields_table_test.c. */
+ * parse.c and readers.c: defaults and presets, the query, all problems at once, and everything
+ * that is no JSON object. Single fields at their limits are in fields_table_test.c. */
 #include "fixture.h"
 
 static struct fixture f;
@@ -69,7 +69,8 @@ static void defaults_of_videos(void **state)
     assert_false(g->lightning);
 }
 
-static void assert_recipe(const char *body, const char *sampler, const char *scheduler, unsigned steps)
+static void assert_recipe(const char *body, const char *sampler, const char *scheduler,
+                          unsigned steps)
 {
     assert_accepted(&f, body);
     assert_string_equal(f.generation->sampler, sampler);
@@ -84,8 +85,8 @@ static void presets(void **state)
     assert_recipe("{\"prompt\":\"p\"}", "euler", "beta", 25);
     assert_recipe("{\"prompt\":\"p\",\"preset\":\"fast\"}", "euler", "simple", 20);
     assert_true(f.generation->guidance == 2.5);
-    assert_recipe("{\"prompt\":\"p\",\"preset\":\"quality\",\"steps\":7,\"sampler\":\"lcm\"}", "lcm",
-                  "exponential", 7);
+    assert_recipe("{\"prompt\":\"p\",\"preset\":\"quality\",\"steps\":7,\"sampler\":\"lcm\"}",
+                  "lcm", "exponential", 7);
     assert_refused(&f, "{\"prompt\":\"p\",\"preset\":\"best\"}", "preset", "enum");
     assert_string_equal(f.problems.list[0].message,
                         "expected one of fast, standard, quality; got \"best\"");
@@ -135,7 +136,8 @@ static void format_and_backend(void **state)
     f.context.format = NULL;
     f.context.backend = "tensorrt";
     assert_refused(&f, "{\"prompt\":\"p\"}", "backend", "enum");
-    assert_string_equal(f.problems.list[0].message, "expected one of nunchaku, torch; got \"tensorrt\"");
+    assert_string_equal(f.problems.list[0].message,
+                        "expected one of nunchaku, torch; got \"tensorrt\"");
     f.context.backend = NULL;
     assert_accepted(&f, "{\"prompt\":\"p\",\"format\":\"512\",\"backend\":\"nunchaku\"}");
     assert_int_equal(f.generation->format->width, 512);
@@ -148,8 +150,9 @@ static void format_and_backend(void **state)
 static void route(void **state)
 {
     (void)state;
-    assert_accepted(&f, "{\"prompt\":\"p\",\"modality\":\"image\",\"family\":\"builtin\",\"model\":\"plasma\","
-                        "\"task\":\"t2i\"}");
+    assert_accepted(
+        &f, "{\"prompt\":\"p\",\"modality\":\"image\",\"family\":\"builtin\",\"model\":\"plasma\","
+            "\"task\":\"t2i\"}");
     assert_refused(&f, "{\"prompt\":\"p\",\"task\":\"t2v\"}", "task", "conflict");
     f.context.modality = RD_MODALITY_VIDEO;
     assert_refused(&f, "{\"prompt\":\"p\"}", "task", "enum");
@@ -166,7 +169,8 @@ static void loras(void **state)
     use(&flux, RD_TASK_T2I);
     f.context.loras = known;
     f.context.loras_count = 3;
-    assert_accepted(&f, "{\"prompt\":\"p\",\"lora\":[{\"id\":\"hands_v2\",\"weight\":0.5},{\"id\":\"anti_blur\"}]}");
+    assert_accepted(&f, "{\"prompt\":\"p\",\"lora\":[{\"id\":\"hands_v2\",\"weight\":0.5},{\"id\":"
+                        "\"anti_blur\"}]}");
     assert_int_equal(f.generation->loras_count, 2);
     assert_string_equal(f.generation->loras[0].id, "hands_v2");
     assert_true(f.generation->loras[0].weight == 0.5 && f.generation->loras[1].weight == 1);
@@ -210,15 +214,23 @@ static void all_problems_at_once(void **state)
 {
     (void)state;
     assert_int_equal(
-        fixture_parse(&f, "{\"steps\":151,\"seed\":-1,\"sampler\":\"nope\",\"count\":2.5,\"guidance\":\"x\","
-                          "\"mask\":\"m\",\"lora\":[{\"weight\":1e9},5],\"cfg\":true,\"unknown\":{}}"),
+        fixture_parse(
+            &f, "{\"steps\":151,\"seed\":-1,\"sampler\":\"nope\",\"count\":2.5,\"guidance\":\"x\","
+                "\"mask\":\"m\",\"lora\":[{\"weight\":1e9},5],\"cfg\":true,\"unknown\":{}}"),
         RD_ERR_INVALID_REQUEST);
     assert_int_equal(f.problems.count, 11);
     static const char *const want[][2] = {
-        {"prompt", "required"},   {"steps", "maximum"},       {"seed", "minimum"},
-        {"sampler", "enum"},      {"count", "type"},          {"guidance", "type"},
-        {"mask", "not_applicable"}, {"lora[0].id", "required"}, {"lora[0].weight", "maximum"},
-        {"lora[1]", "type"},      {"cfg", "type"},
+        {"prompt", "required"},
+        {"steps", "maximum"},
+        {"seed", "minimum"},
+        {"sampler", "enum"},
+        {"count", "type"},
+        {"guidance", "type"},
+        {"mask", "not_applicable"},
+        {"lora[0].id", "required"},
+        {"lora[0].weight", "maximum"},
+        {"lora[1]", "type"},
+        {"cfg", "type"},
     };
     for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
         if (!has_problem(want[i][0], want[i][1])) {
@@ -245,11 +257,13 @@ static void messages(void **state)
         {"{\"prompt\":7}", "expected a string, got a number"},
         {"{\"prompt\":\"\"}", "expected 1 to 4000 characters, got 0"},
         {"{\"prompt\":\"p\",\"steps\":151}", "expected a number from 1 to 150, got 151"},
-        {"{\"prompt\":\"p\",\"seed\":4294967296}", "expected a number from 0 to 4294967295, got 4294967296"},
+        {"{\"prompt\":\"p\",\"seed\":4294967296}",
+         "expected a number from 0 to 4294967295, got 4294967296"},
         {"{\"prompt\":\"p\",\"count\":1.5}", "expected a whole number, got 1.5"},
         {"{\"prompt\":\"p\",\"noise_type\":\"pink\"}",
          "expected one of brownian, fractal, gaussian, perlin; got \"pink\""},
-        {"{\"prompt\":\"p\",\"image\":\"x\"}", "t2i does not take it, only i2i, edit, i2v: leave it out"},
+        {"{\"prompt\":\"p\",\"image\":\"x\"}",
+         "t2i does not take it, only i2i, edit, i2v: leave it out"},
         {"{}", "t2i needs it"},
         {"{\"prompt\":\"p\",\"seed\":null}", "expected a whole number, got null"},
     };
@@ -280,15 +294,48 @@ static void no_json(void **state)
     assert_no_json("", SIZE_MAX, "json", "line 1, column 1: expected a JSON object, got nothing");
     assert_no_json(" \n ", SIZE_MAX, "json", "line 2");
     static const char *const bodies[] = {
-        "{", "}", "{\"prompt\":\"p\"", "{\"prompt\":\"p\",}", "{prompt:\"p\"}", "{'prompt':'p'}",
-        "{\"prompt\":\"p\"}x", "{\"prompt\":\"p\"}{}", "{\"prompt\" \"p\"}", "{\"prompt\":p}",
-        "{\"prompt\":\"p\" \"seed\":1}", "{\"prompt\":\"\\x\"}", "{\"prompt\":\"\\ud800\"}",
-        "{\"prompt\":\"\\udc00\\ud800\"}", "{\"prompt\":\"\\u12\"}", "{\"prompt\":\"a\nb\"}",
-        "{\"prompt\":\"a\tb\"}", "{\"prompt\":\"p", "{\"seed\":01}", "{\"seed\":+1}", "{\"seed\":.5}",
-        "{\"seed\":1.}", "{\"seed\":1e}", "{\"seed\":0x10}", "{\"cfg\":NaN}", "{\"cfg\":Infinity}",
-        "{\"cfg\":-Infinity}", "{\"cfg\":-}", "{/**/}", "{\"a\":tru}", "{\"a\":True}", "\xef\xbb\xbf{}",
-        "{\"a\":[1,]}", "{\"a\":[1 2]}", "{\"a\":]}", "{]", "undefined", "{\"a\":\"\\\"}",
-        "{\"image\":\"data:x\"", "{\"image\":\"data:x\",}", "prompt=p&seed=1", "<xml/>",
+        "{",
+        "}",
+        "{\"prompt\":\"p\"",
+        "{\"prompt\":\"p\",}",
+        "{prompt:\"p\"}",
+        "{'prompt':'p'}",
+        "{\"prompt\":\"p\"}x",
+        "{\"prompt\":\"p\"}{}",
+        "{\"prompt\" \"p\"}",
+        "{\"prompt\":p}",
+        "{\"prompt\":\"p\" \"seed\":1}",
+        "{\"prompt\":\"\\x\"}",
+        "{\"prompt\":\"\\ud800\"}",
+        "{\"prompt\":\"\\udc00\\ud800\"}",
+        "{\"prompt\":\"\\u12\"}",
+        "{\"prompt\":\"a\nb\"}",
+        "{\"prompt\":\"a\tb\"}",
+        "{\"prompt\":\"p",
+        "{\"seed\":01}",
+        "{\"seed\":+1}",
+        "{\"seed\":.5}",
+        "{\"seed\":1.}",
+        "{\"seed\":1e}",
+        "{\"seed\":0x10}",
+        "{\"cfg\":NaN}",
+        "{\"cfg\":Infinity}",
+        "{\"cfg\":-Infinity}",
+        "{\"cfg\":-}",
+        "{/**/}",
+        "{\"a\":tru}",
+        "{\"a\":True}",
+        "\xef\xbb\xbf{}",
+        "{\"a\":[1,]}",
+        "{\"a\":[1 2]}",
+        "{\"a\":]}",
+        "{]",
+        "undefined",
+        "{\"a\":\"\\\"}",
+        "{\"image\":\"data:x\"",
+        "{\"image\":\"data:x\",}",
+        "prompt=p&seed=1",
+        "<xml/>",
     };
     for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; i++) {
         assert_no_json(bodies[i], SIZE_MAX, "json", "line ");
@@ -302,8 +349,15 @@ static void no_json(void **state)
 static void no_utf8(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"\x80", "\xff", "\xc3", "\xc0\x80", "\xe0\x80\x80", "\xed\xa0\x80",
-                                      "\xf4\x90\x80\x80", "\xf8\x88\x80\x80\x80", "\xc3\x28"};
+    static const char *const bad[] = {"\x80",
+                                      "\xff",
+                                      "\xc3",
+                                      "\xc0\x80",
+                                      "\xe0\x80\x80",
+                                      "\xed\xa0\x80",
+                                      "\xf4\x90\x80\x80",
+                                      "\xf8\x88\x80\x80\x80",
+                                      "\xc3\x28"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         char body[64];
         (void)snprintf(body, sizeof body, "{\"prompt\":\"%s\"}", bad[i]);
@@ -337,8 +391,10 @@ static void duplicates(void **state)
 static void places(void **state)
 {
     (void)state;
-    assert_no_json("{\n  \"prompt\": \"p\",\n  \"seed\": x\n}", SIZE_MAX, "json", "line 3, column 12: ");
-    assert_no_json("{\"prompt\":\"\xc3\xa9\xe2\x82\xac\",\"s\":x}", SIZE_MAX, "json", "line 1, column 21: ");
+    assert_no_json("{\n  \"prompt\": \"p\",\n  \"seed\": x\n}", SIZE_MAX, "json",
+                   "line 3, column 12: ");
+    assert_no_json("{\"prompt\":\"\xc3\xa9\xe2\x82\xac\",\"s\":x}", SIZE_MAX, "json",
+                   "line 1, column 21: ");
     assert_no_json("{\"image\":\"data:image/png;base64,AAAAAAAAAA\",\"s\":x}", SIZE_MAX, "json",
                    "line 1, column 50: "); /* what was lifted out still counts */
 }
@@ -371,7 +427,8 @@ static void big_numbers(void **state)
     (void)state;
     assert_refused(&f, "{\"prompt\":\"p\",\"seed\":18446744073709551615}", "seed", "maximum");
     assert_refused(&f, "{\"prompt\":\"p\",\"seed\":-18446744073709551616}", "seed", "minimum");
-    assert_no_json("{\"prompt\":\"p\",\"x\":18446744073709551615}", SIZE_MAX, "number", "line 1, column 3");
+    assert_no_json("{\"prompt\":\"p\",\"x\":18446744073709551615}", SIZE_MAX, "number",
+                   "line 1, column 3");
     assert_no_json("{\"prompt\":\"p\",\"x\":1e999}", SIZE_MAX, "number", "line 1");
     assert_no_json("{\"prompt\":\"p\",\"cfg\":-1e999}", SIZE_MAX, "number", "line 1");
     assert_accepted(&f, "{\"prompt\":\"p\",\"x\":9223372036854775807,\"y\":1e308,\"cfg\":1e-400}");
@@ -423,14 +480,16 @@ static void many_unknown_fields(void **state)
 static void little_memory(void **state)
 {
     (void)state;
-    static const char body[] = "{\"prompt\":\"p\",\"image\":\"" PNG_URI "\",\"lora\":[{\"id\":\"x\"}],\"u\":{\"v\":1}}";
+    static const char body[] =
+        "{\"prompt\":\"p\",\"image\":\"" PNG_URI "\",\"lora\":[{\"id\":\"x\"}],\"u\":{\"v\":1}}";
     use(&plasma, RD_TASK_I2I);
     unsigned refused = 0;
     for (size_t max = 0; max < 4096; max += 7) {
         rd_arena_done(&f.arena);
         rd_arena_init(&f.arena, max);
         f.generation = NULL;
-        rd_err err = rd_request_parse(body, strlen(body), &f.context, &f.arena, &f.generation, &f.problems);
+        rd_err err =
+            rd_request_parse(body, strlen(body), &f.context, &f.arena, &f.generation, &f.problems);
         assert_true(err == RD_OK || err == RD_ERR_NO_MEMORY);
         assert_int_equal(err == RD_OK, f.generation != NULL);
         refused += err != RD_OK;
@@ -442,7 +501,8 @@ static void does_not_touch_the_body(void **state)
 {
     (void)state;
     use(&plasma, RD_TASK_I2I);
-    static const char body[] = "{\"prompt\":\"p\",\"image\":\"" PNG_URI "\"}"; /* in read-only memory */
+    static const char body[] =
+        "{\"prompt\":\"p\",\"image\":\"" PNG_URI "\"}"; /* in read-only memory */
     size_t len = strlen(body);
     RD_AUTO_FREE char *copy = rd_mem_alloc(len); /* and with nothing behind it */
     assert_non_null(copy);

@@ -32,10 +32,10 @@ static void writes_json(void **state)
     rd_problems_add(&problems, &arena, "lora[2].weight", "type", "got \"%s\"", "a\nb\xff");
     rd_problems_add(&problems, &arena, "", "json", "line 1");
     rd_problems_json(&problems, &out);
-    assert_string_equal(
-        rd_buf_cstr(&out),
-        "[{\"field\":\"lora[2].weight\",\"constraint\":\"type\",\"message\":\"got \\\"a\\nb\xef\xbf\xbd\\\"\"},"
-        "{\"field\":\"\",\"constraint\":\"json\",\"message\":\"line 1\"}]");
+    assert_string_equal(rd_buf_cstr(&out),
+                        "[{\"field\":\"lora[2].weight\",\"constraint\":\"type\",\"message\":\"got "
+                        "\\\"a\\nb\xef\xbf\xbd\\\"\"},"
+                        "{\"field\":\"\",\"constraint\":\"json\",\"message\":\"line 1\"}]");
     rd_arena_done(&arena);
 }
 

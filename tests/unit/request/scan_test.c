@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * scan.c: what is lifted and what is not, depth and size at their limits, offsets back to the body. */
+ * scan.c: what is lifted and what is not, depth and size at their limits, offsets back to the
+ * body. */
 #include "fixture.h"
 
 #include "base/text.h"
@@ -37,7 +38,8 @@ static void lifts(void **state)
     assert_slim("{\"a\":1,\"mask\":\"data:x\\/y\\/\",\"b\":\"\\\"\"}",
                 "{\"a\":1,\"mask\":\"\",\"b\":\"\\\"\"}", 1);
     assert_slim("{\"a\":\"image\",\"image\":\"data:x\"}", "{\"a\":\"image\",\"image\":\"\"}", 1);
-    assert_slim("{\"image\":\"data:1\",\"image\":\"data:2\"}", "{\"image\":\"\",\"image\":\"\"}", 2);
+    assert_slim("{\"image\":\"data:1\",\"image\":\"data:2\"}", "{\"image\":\"\",\"image\":\"\"}",
+                2);
     /* more than it keeps: the rest stays, and is refused as a duplicate anyway */
     assert_slim("{\"mask\":\"data:1\",\"mask\":\"data:2\",\"mask\":\"data:3\",\"mask\":\"data:4\","
                 "\"mask\":\"data:5\"}",
@@ -48,13 +50,33 @@ static void leaves_alone(void **state)
 {
     (void)state;
     static const char *const bodies[] = {
-        "", "{}", "x", "\"", "\"\\", "{\"image\"", "{\"image\":", "{\"image\":\"", "{\"image\":\"data:",
-        "{\"image\":\"data:abc", "{\"image\":\"data:abc\\\"", "{\"image\":\"https://x\"}",
-        "{\"image\":data:abc}", "{\"image\"\"data:abc\"}", "{\"image\",\"data:abc\"}",
-        "{\"x\":{\"image\":\"data:abc\"}}", "[[{\"image\":\"data:abc\"}]]", "{\"Image\":\"data:abc\"}",
-        "{\"im\\u0061ge\":\"data:abc\"}", "{\"image\":\"data:a\\u0062c\"}", "{\"image\":\"data:a\\\\\"}",
-        "{\"image\":\"data:a\\\"b\"}", "{\"image\":[\"data:abc\"]}", "{\"prompt\":\"data:abc\"}",
-        "\"image\":\"data:abc\"", "}{\"image\"", "{\"x\":\"\\\"image\\\":\\\"data:abc\\\"\"}",
+        "",
+        "{}",
+        "x",
+        "\"",
+        "\"\\",
+        "{\"image\"",
+        "{\"image\":",
+        "{\"image\":\"",
+        "{\"image\":\"data:",
+        "{\"image\":\"data:abc",
+        "{\"image\":\"data:abc\\\"",
+        "{\"image\":\"https://x\"}",
+        "{\"image\":data:abc}",
+        "{\"image\"\"data:abc\"}",
+        "{\"image\",\"data:abc\"}",
+        "{\"x\":{\"image\":\"data:abc\"}}",
+        "[[{\"image\":\"data:abc\"}]]",
+        "{\"Image\":\"data:abc\"}",
+        "{\"im\\u0061ge\":\"data:abc\"}",
+        "{\"image\":\"data:a\\u0062c\"}",
+        "{\"image\":\"data:a\\\\\"}",
+        "{\"image\":\"data:a\\\"b\"}",
+        "{\"image\":[\"data:abc\"]}",
+        "{\"prompt\":\"data:abc\"}",
+        "\"image\":\"data:abc\"",
+        "}{\"image\"",
+        "{\"x\":\"\\\"image\\\":\\\"data:abc\\\"\"}",
     };
     for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; i++) {
         assert_slim(bodies[i], bodies[i], 0);
@@ -77,8 +99,8 @@ static void finds_what_it_lifted(void **state)
     assert_false(image->escaped);
     assert_null(rd_scan_lift_of(&s.scan, rd_field_find("prompt")));
     for (size_t i = 0; i < s.scan.len; i++) { /* each offset leads to the same character */
-        assert_int_equal(body[rd_scan_body_offset(&s.scan, i)] == s.scan.text[i] ||
-                             s.scan.text[i] == '"', 1);
+        assert_int_equal(
+            body[rd_scan_body_offset(&s.scan, i)] == s.scan.text[i] || s.scan.text[i] == '"', 1);
     }
     assert_int_equal(rd_scan_body_offset(&s.scan, s.scan.len), strlen(body));
     assert_int_equal(rd_scan_body_offset(&s.scan, 0), 0);
@@ -152,8 +174,14 @@ static void bounds_size(void **state)
 static void stays_linear(void **state)
 {
     (void)state;
-    static const char *const units[] = {"\\", "\"", "\\\"", "\"image\":", "\"image\":\"data:",
-                                        "\"image\":\"data:\\u", "\\\\\"", "{\"image\":\"data:\",\\"};
+    static const char *const units[] = {"\\",
+                                        "\"",
+                                        "\\\"",
+                                        "\"image\":",
+                                        "\"image\":\"data:",
+                                        "\"image\":\"data:\\u",
+                                        "\\\\\"",
+                                        "{\"image\":\"data:\",\\"};
     size_t max = RD_LIMIT_JSON_BODY_DATA_URI / 8;
     RD_AUTO_FREE char *body = rd_mem_alloc(max + 32);
     assert_non_null(body);
@@ -184,9 +212,12 @@ static void needs_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(lifts),        cmocka_unit_test(leaves_alone),
-        cmocka_unit_test(finds_what_it_lifted), cmocka_unit_test(bounds_depth),
-        cmocka_unit_test(bounds_size),  cmocka_unit_test(stays_linear),
+        cmocka_unit_test(lifts),
+        cmocka_unit_test(leaves_alone),
+        cmocka_unit_test(finds_what_it_lifted),
+        cmocka_unit_test(bounds_depth),
+        cmocka_unit_test(bounds_size),
+        cmocka_unit_test(stays_linear),
         cmocka_unit_test(needs_memory),
     };
     return cmocka_run_group_tests_name("request/scan", tests, NULL, NULL);

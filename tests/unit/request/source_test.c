@@ -36,10 +36,18 @@ static void https_urls(void **state)
 {
     (void)state;
     static const char *const good[] = {
-        "https://example.com/cat.png", "https://example.com", "https://example.com:443/x",
-        "https://example.com:65535", "HTTPS://EXAMPLE.com/", "https://h?q=1&r=%20/@", "https://127.0.0.1/",
-        "https://[2001:db8::1]/x", "https://[::1]:8443/x", "https://a_b-c.example/x;y=(z)!~*',+$",
-        "https://example.com/a/a_short", "https://h/x@y:z",
+        "https://example.com/cat.png",
+        "https://example.com",
+        "https://example.com:443/x",
+        "https://example.com:65535",
+        "HTTPS://EXAMPLE.com/",
+        "https://h?q=1&r=%20/@",
+        "https://127.0.0.1/",
+        "https://[2001:db8::1]/x",
+        "https://[::1]:8443/x",
+        "https://a_b-c.example/x;y=(z)!~*',+$",
+        "https://example.com/a/a_short",
+        "https://h/x@y:z",
     };
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
         assert_accepted(&f, body_of(good[i]));
@@ -54,16 +62,57 @@ static void other_urls(void **state)
 {
     (void)state;
     static const char *const bad[] = {
-        "", " ", "x", "cat.png", "/etc/passwd", "http://example.com/", "ftp://h/", "file:///etc/passwd",
-        "https:/h/", "https:///x", "https://", "https://?x", "https://:443/", "https://u@h/",
-        "https://u:p@h/", "https://@h/", "https://h@evil/", "https://h/x#f", "https://h#@evil/",
-        "https://h:/x", "https://h:0/", "https://h:65536/", "https://h:99999999999999999999/",
-        "https://h:80a/", "https://h:+80/", "https://h:080/", "https://h h/", "https://h/a b",
-        "https://h/\\n", "https://h/\\\\x", "https://h/\\u00e9", "https://b\\u00fccher.example/",
-        "https://h/<", "https://h/{x}", "https://h/\\\"", "https://%68/", "https://h%2f/", "https://h*/",
-        "https://[::1", "https://[]/", "https://[::1]x/", "https://[g]/", "https://[::1]:/", "//h/x",
-        "javascript:alert(1)", " https://h/", "https://h/\\t", "https://h/\\u007f", "https://h/`",
-        "http://127.0.0.1:8080/uploads/x", ("http://127.0.0.1:80801/a/" ALIAS),
+        "",
+        " ",
+        "x",
+        "cat.png",
+        "/etc/passwd",
+        "http://example.com/",
+        "ftp://h/",
+        "file:///etc/passwd",
+        "https:/h/",
+        "https:///x",
+        "https://",
+        "https://?x",
+        "https://:443/",
+        "https://u@h/",
+        "https://u:p@h/",
+        "https://@h/",
+        "https://h@evil/",
+        "https://h/x#f",
+        "https://h#@evil/",
+        "https://h:/x",
+        "https://h:0/",
+        "https://h:65536/",
+        "https://h:99999999999999999999/",
+        "https://h:80a/",
+        "https://h:+80/",
+        "https://h:080/",
+        "https://h h/",
+        "https://h/a b",
+        "https://h/\\n",
+        "https://h/\\\\x",
+        "https://h/\\u00e9",
+        "https://b\\u00fccher.example/",
+        "https://h/<",
+        "https://h/{x}",
+        "https://h/\\\"",
+        "https://%68/",
+        "https://h%2f/",
+        "https://h*/",
+        "https://[::1",
+        "https://[]/",
+        "https://[::1]x/",
+        "https://[g]/",
+        "https://[::1]:/",
+        "//h/x",
+        "javascript:alert(1)",
+        " https://h/",
+        "https://h/\\t",
+        "https://h/\\u007f",
+        "https://h/`",
+        "http://127.0.0.1:8080/uploads/x",
+        ("http://127.0.0.1:80801/a/" ALIAS),
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         assert_refused(&f, body_of(bad[i]), "image", "format");
@@ -103,9 +152,19 @@ static void own_assets(void **state)
         assert_non_null(strstr(f.generation->json, good[i].given)); /* as given */
     }
     static const char *const bad[] = {
-        "a_", "a_short", ("a_" HEX64 "0"), ("a_" HEX64 "/"), "/a/", "/a/../x", ("/a/a_" HEX64 "?x=1"),
-        ("/a/a_" HEX64 "/attestation"), "http://127.0.0.1:8080/a/x", ("/a/b_" HEX64), "a_1234567890.2",
-        "http://127.0.0.1:8080/a/../../etc/passwd", ("/a/" HEX64),
+        "a_",
+        "a_short",
+        ("a_" HEX64 "0"),
+        ("a_" HEX64 "/"),
+        "/a/",
+        "/a/../x",
+        ("/a/a_" HEX64 "?x=1"),
+        ("/a/a_" HEX64 "/attestation"),
+        "http://127.0.0.1:8080/a/x",
+        ("/a/b_" HEX64),
+        "a_1234567890.2",
+        "http://127.0.0.1:8080/a/../../etc/passwd",
+        ("/a/" HEX64),
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         assert_refused(&f, body_of(bad[i]), "image", "format");
@@ -182,8 +241,10 @@ static void lying_data_uris(void **state)
     static const struct {
         const char *uri, *constraint;
     } bad[] = {
-        {"data:image/jpeg;base64,iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAACXBIWXMAAAABAAAAAQBPJcTWAAAAE"
-         "ElEQVR4nGP4y8AARAwQCgAfrgP19hgqWQAAAABJRU5ErkJggg==", "media"},
+        {"data:image/"
+         "jpeg;base64,iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAACXBIWXMAAAABAAAAAQBPJcTWAAAAE"
+         "ElEQVR4nGP4y8AARAwQCgAfrgP19hgqWQAAAABJRU5ErkJggg==",
+         "media"},
         {"data:image/png;base64," WEBP_BASE64, "media"},
         {"data:image/webp;base64," JPEG_BASE64, "media"},
         {"data:image/png;base64,QUJDRA==", "media"},
@@ -202,7 +263,8 @@ static void lying_data_uris(void **state)
 /* A PNG header that claims `side` pixels; the CRC is right. */
 static void png_header(uint32_t side, char out[128])
 {
-    uint8_t png[33] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n', 0, 0, 0, 13, 'I', 'H', 'D', 'R'};
+    uint8_t png[33] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n',
+                       0,    0,   0,   13,  'I',  'H',  'D',  'R'};
     for (int i = 0; i < 4; i++) {
         png[16 + i] = png[20 + i] = (uint8_t)(side >> (24 - 8 * i));
     }
@@ -264,19 +326,25 @@ static void two_sources(void **state)
     assert_accepted(&e, "{\"prompt\":\"x\",\"image\":\"" PNG_URI "\",\"mask\":\"" ALIAS "\"}");
     assert_int_equal(e.generation->image.kind, RD_SOURCE_DATA);
     assert_int_equal(e.generation->mask.kind, RD_SOURCE_ASSET);
-    assert_refused(&e, "{\"prompt\":\"x\",\"image\":\"" PNG_URI "\",\"mask\":\"data:image/png;base64,QQ==\"}",
-                   "mask", "media");
+    assert_refused(
+        &e, "{\"prompt\":\"x\",\"image\":\"" PNG_URI "\",\"mask\":\"data:image/png;base64,QQ==\"}",
+        "mask", "media");
     fixture_end(&e);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(https_urls),        cmocka_unit_test(other_urls),
-        cmocka_unit_test(url_length),        cmocka_unit_test(own_assets),
-        cmocka_unit_test(public_urls),       cmocka_unit_test(data_uris),
-        cmocka_unit_test(escaped_data_uris), cmocka_unit_test(lying_data_uris),
-        cmocka_unit_test(bombs),             cmocka_unit_test(too_large_once_decoded),
+        cmocka_unit_test(https_urls),
+        cmocka_unit_test(other_urls),
+        cmocka_unit_test(url_length),
+        cmocka_unit_test(own_assets),
+        cmocka_unit_test(public_urls),
+        cmocka_unit_test(data_uris),
+        cmocka_unit_test(escaped_data_uris),
+        cmocka_unit_test(lying_data_uris),
+        cmocka_unit_test(bombs),
+        cmocka_unit_test(too_large_once_decoded),
         cmocka_unit_test(two_sources),
     };
     return cmocka_run_group_tests_name("request/source", tests, start, end);
