@@ -64,7 +64,9 @@ static const struct {
 static int add_rules(scmp_filter_ctx filter, int channel)
 {
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
-        /* Spelled out: the header's macros leave members unset, which clang warns of. */
+        /* All 64 bits: a register with rubbish above the descriptor is nothing that this program's
+         * compiler makes. Spelled out, because the header's macros leave members unset, which clang
+         * warns of. */
         struct scmp_arg_cmp first = {
             .arg = 0, .op = SCMP_CMP_EQ, .datum_a = (uint32_t)channel, .datum_b = 0};
         int failed = seccomp_rule_add_array(filter, rule_action, rules[i].call,

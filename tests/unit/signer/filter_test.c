@@ -97,7 +97,8 @@ static void everything_else_kills_too(void **state)
      * are the kernel's own trampolines for uprobes on x86-64: it lets them pass every filter, and they do
      * nothing when called from anywhere else. */
     for (long number = 0; number < 600; number++) {
-        if (number != 335 && number != 336 && number != SYS_read && number != SYS_write && number != SYS_exit_group) {
+        bool uprobe = number == 335 || number == 336;
+        if (!uprobe && number != SYS_read && number != SYS_write && number != SYS_exit_group) {
             assert_killed(number, 0, 0, 0);
         }
     }
@@ -115,9 +116,10 @@ static void other_descriptors_are_out_of_reach(void **state)
     assert_killed(SYS_write, other, (long)byte, 1);
     assert_killed(SYS_write, STDERR_FILENO, (long)byte, 1);
     assert_killed(SYS_read, -1, (long)byte, 1);
-    /* To the kernel the low half of the register is the descriptor: so it is to the filter. */
+    /* The kernel reads the low half of the register only; the filter wants the whole of it right. */
     assert_killed(SYS_write, (long)((uint64_t)channel[1] << 32) + other, (long)byte, 1);
-    int status = try_call(SYS_write, channel[1] + (1L << 32), (long)byte, 1);
+    assert_killed(SYS_write, channel[1] + (1L << 32), (long)byte, 1);
+    int status = try_call(SYS_write, channel[1], (long)byte, 1);
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
