@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The smallest program over librender: makes a picture, saves it with its attestation, and checks it.
+ * The smallest program over librender: makes a picture, saves it with its attestation, and checks
+ * it.
  *
  *     cc generate.c $(pkg-config --cflags --libs librender) -o generate
  *     RENDER_API_KEY=rk_... ./generate http://127.0.0.1:8080 "a red circle" out.png */

@@ -64,7 +64,8 @@ int rd_cli_models(struct rd_cli *cli)
         print_list(json_object_get(model, "backends"), 22);
         (void)putchar(' ');
         rd_cli_print_text(rd_cli_json_text(model, "status"), 0);
-        (void)printf("%s\n", json_is_true(json_object_get(model, "available")) ? "" : ", not available");
+        (void)printf("%s\n",
+                     json_is_true(json_object_get(model, "available")) ? "" : ", not available");
     }
     json_decref(answer);
     return rd_cli_finish(cli);
@@ -108,10 +109,10 @@ static int save_fetched(struct rd_cli *cli, const render_output *output)
         return rc;
     }
     if (cli->json) {
-        return rd_cli_print_json(
-            cli, json_pack("{s:s, s:s?, s:I, s:s?, s:s?}", "file", file, "content_type",
-                           output->content_type, "bytes", (json_int_t)output->len, "asset_url",
-                           output->asset_url, "attestation", attestation));
+        return rd_cli_print_json(cli, json_pack("{s:s, s:s?, s:I, s:s?, s:s?}", "file", file,
+                                                "content_type", output->content_type, "bytes",
+                                                (json_int_t)output->len, "asset_url",
+                                                output->asset_url, "attestation", attestation));
     }
     (void)printf("%s  ", file);
     rd_cli_print_text(output->content_type == NULL ? "no type" : output->content_type, 0);

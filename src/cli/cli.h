@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The command line program `render`, over librender. A command is a row of the table in main.c: a name,
- * a help, a table of options, a function. Parsing, help and the shells' completions all read the same
- * tables, so they cannot tell different stories.
+ * The command line program `render`, over librender. A command is a row of the table in main.c: a
+ * name, a help, a table of options, a function. Parsing, help and the shells' completions all read
+ * the same tables, so they cannot tell different stories.
  *
  * What is asked for goes to stdout; progress, warnings and errors go to stderr. With --json, stdout
  * gets exactly one JSON value, also when the command fails. Exit codes are render_status. */
@@ -59,19 +59,19 @@ struct rd_cli {
 };
 
 struct rd_cli_command {
-    const char *name;    /* one or two words */
-    const char *words;   /* "PROMPT", "[FILE]": positional arguments, for the usage line */
+    const char *name;  /* one or two words */
+    const char *words; /* "PROMPT", "[FILE]": positional arguments, for the usage line */
     size_t words_min, words_max;
-    const char *summary; /* one line */
-    const char *help;    /* examples and what one should know */
+    const char *summary;                 /* one line */
+    const char *help;                    /* examples and what one should know */
     const struct rd_cli_option *options; /* own ones, NULL-ended; NULL: none */
     const char *choices; /* of the first word, for completion; as in rd_cli_option */
     int (*run)(struct rd_cli *cli);
 };
 extern const struct rd_cli_command rd_cli_commands[]; /* ended by a NULL name */
 
-/* options.c: fills `cli` from the arguments behind the command's name. RENDER_ERR_USAGE after saying
- * on stderr what is wrong and what to do. */
+/* options.c: fills `cli` from the arguments behind the command's name. RENDER_ERR_USAGE after
+ * saying on stderr what is wrong and what to do. */
 int rd_cli_parse(struct rd_cli *cli, int argc, char **argv) RD_MUST;
 void rd_cli_print_help(const struct rd_cli_command *command); /* NULL: of the program */
 const struct rd_cli_option *rd_cli_option_at(const struct rd_cli_command *command, size_t position);
@@ -89,22 +89,24 @@ void rd_cli_progress_end(struct rd_cli *cli);
 int rd_cli_print_json(struct rd_cli *cli, json_t *value) RD_MUST;
 /* Flushes stdout; the exit code. */
 int rd_cli_finish(struct rd_cli *cli) RD_MUST;
-/* A server's text on a terminal: control characters become '?'. At most `width` bytes, then padded to
- * it (0: all, no padding). */
+/* A server's text on a terminal: control characters become '?'. At most `width` bytes, then padded
+ * to it (0: all, no padding). */
 void rd_cli_print_text(const char *text, int width);
 const char *rd_cli_json_text(const json_t *object, const char *name); /* "" when it is no text */
 
 /* files.c */
 /* Replaces FILE (whole or not at all); "-" is stdout; devices and pipes are written to. */
-int rd_cli_save(struct rd_cli *cli, const char *file, const void *bytes, size_t len, bool secret) RD_MUST;
+int rd_cli_save(struct rd_cli *cli, const char *file, const void *bytes, size_t len,
+                bool secret) RD_MUST;
 /* The whole file, with a NUL behind it; "-" is stdin. Free with rd_mem_free. */
-int rd_cli_read(struct rd_cli *cli, const char *file, size_t max, char **ret, size_t *ret_len) RD_MUST;
+int rd_cli_read(struct rd_cli *cli, const char *file, size_t max, char **ret,
+                size_t *ret_len) RD_MUST;
 const char *rd_cli_extension(const char *content_type); /* ".png"; ".bin" for anything unknown */
 /* "a_0123456789ab.png": the name of an asset's file when none was given. */
 void rd_cli_default_name(const char *asset_url, const char *content_type, char ret[64]);
 #define RD_CLI_ATTESTATION_SUFFIX ".intoto.json"
-/* Fetches an asset's attestation and writes it beside FILE. *ret_name gets its name (rd_mem_free), or
- * NULL when there is none yet: then a warning was printed, since the file itself is good. */
+/* Fetches an asset's attestation and writes it beside FILE. *ret_name gets its name (rd_mem_free),
+ * or NULL when there is none yet: then a warning was printed, since the file itself is good. */
 int rd_cli_save_attestation(struct rd_cli *cli, const char *asset_url, const char *file,
                             char **ret_name) RD_MUST;
 int rd_cli_save_jwks(struct rd_cli *cli, const char *file) RD_MUST;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * `render completion SHELL`: scripts for bash, zsh and fish, written from the tables of commands and
- * options. zsh runs the bash script through its own bashcompinit. Everything that is printed comes from
- * our tables, never from a server, and holds no quotes but those escaped here. */
+ * `render completion SHELL`: scripts for bash, zsh and fish, written from the tables of commands
+ * and options. zsh runs the bash script through its own bashcompinit. Everything that is printed
+ * comes from our tables, never from a server, and holds no quotes but those escaped here. */
 #include <stdio.h>
 #include <string.h>
 
@@ -54,9 +54,11 @@ static void print_bash_command(const struct rd_cli_command *command)
         (void)printf("--%s ", option->name);
     }
     const char *choices = command->choices == NULL ? "" : command->choices;
-    (void)printf("'\n        else\n            words='%s'\n        fi\n", choices[0] == '@' ? "" : choices);
+    (void)printf("'\n        else\n            words='%s'\n        fi\n",
+                 choices[0] == '@' ? "" : choices);
     if (choices[0] == '@') {
-        (void)printf("        [[ $word == -* ]] || { COMPREPLY=($(compgen -f -- \"$word\")); return; }\n");
+        (void)printf(
+            "        [[ $word == -* ]] || { COMPREPLY=($(compgen -f -- \"$word\")); return; }\n");
     }
     (void)printf("        ;;\n");
 }

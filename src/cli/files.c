@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Local files. Results replace a file whole or not at all, so that a full disk or a Ctrl-C never leaves
- * half a picture under the right name; but only where a regular file is (or nothing): /dev/stdout and
- * pipes are written to, not replaced. */
+ * Local files. Results replace a file whole or not at all, so that a full disk or a Ctrl-C never
+ * leaves half a picture under the right name; but only where a regular file is (or nothing):
+ * /dev/stdout and pipes are written to, not replaced. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -67,8 +67,8 @@ int rd_cli_read(struct rd_cli *cli, const char *file, size_t max, char **ret, si
 const char *rd_cli_extension(const char *content_type)
 {
     static const char *const types[][2] = {
-        {"image/png", ".png"},   {"image/jpeg", ".jpg"},       {"image/webp", ".webp"},
-        {"video/mp4", ".mp4"},   {"application/json", ".json"}, {"application/jwk-set+json", ".json"},
+        {"image/png", ".png"}, {"image/jpeg", ".jpg"},        {"image/webp", ".webp"},
+        {"video/mp4", ".mp4"}, {"application/json", ".json"}, {"application/jwk-set+json", ".json"},
     };
     for (size_t i = 0; content_type != NULL && i < sizeof types / sizeof *types; i++) {
         if (rd_text_eq(content_type, strcspn(content_type, "; "), types[i][0])) {
@@ -86,15 +86,16 @@ void rd_cli_default_name(const char *asset_url, const char *content_type, char r
     size_t len = 0;
     /* Only what cannot be a path, an option or a surprise. */
     for (; len < sizeof stem - 1 && name[len] != '\0'; len++) {
-        bool plain = (name[len] >= '0' && name[len] <= '9') || (name[len] >= 'a' && name[len] <= 'z') ||
+        bool plain = (name[len] >= '0' && name[len] <= '9') ||
+                     (name[len] >= 'a' && name[len] <= 'z') ||
                      (name[len] >= 'A' && name[len] <= 'Z') || (name[len] == '_' && len > 0);
         stem[len] = plain ? name[len] : 'x';
     }
     (void)snprintf(ret, 64, "%s%s", len == 0 ? "output" : stem, rd_cli_extension(content_type));
 }
 
-/* The path of the asset on the gateway that we talk to: its own idea of its URL may be a name that is
- * of no use here (0.0.0.0, or one inside a cluster). */
+/* The path of the asset on the gateway that we talk to: its own idea of its URL may be a name that
+ * is of no use here (0.0.0.0, or one inside a cluster). */
 static void asset_path(const char *asset_url, char *ret, size_t room)
 {
     const char *at = strstr(asset_url, "/a/a_");

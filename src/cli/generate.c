@@ -33,7 +33,8 @@ const struct rd_cli_option rd_cli_generate_options[] = {
     {"model", 'm', "MODEL", "family/model or a model-hub id", NULL},
     {"output", 'o', "FILE", "where to; '-' is standard output", "@file"},
     {"format", 0, "NAME", "size: 1024, 512, portrait, landscape, 720p, ...",
-     "1024 512 portrait portrait-wide landscape landscape-wide 720p 720p-portrait 480p 480p-portrait "
+     "1024 512 portrait portrait-wide landscape landscape-wide 720p 720p-portrait 480p "
+     "480p-portrait "
      "square"},
     {"backend", 0, "NAME", "the backend to use, as `render models` lists it", NULL},
     {"seed", 0, "N", "the same seed gives the same output", NULL},
@@ -71,14 +72,15 @@ static int number(struct rd_cli *cli, int option, uint64_t min, uint64_t max, in
     }
     if (!rd_text_u64(text, strlen(text), &value) || value < min || value > max) {
         return rd_cli_fail(cli, RENDER_ERR_USAGE, "--%s: a whole number from %llu to %llu",
-                           rd_cli_generate_options[option - RD_CLI_OWN].name, (unsigned long long)min,
-                           (unsigned long long)max);
+                           rd_cli_generate_options[option - RD_CLI_OWN].name,
+                           (unsigned long long)min, (unsigned long long)max);
     }
     *ret = (int64_t)value;
     return RENDER_OK;
 }
 
-/* VALUE is JSON when it reads as JSON, else text: steps=8, lightning=true, sampler=euler, lora=[...] */
+/* VALUE is JSON when it reads as JSON, else text: steps=8, lightning=true, sampler=euler,
+ * lora=[...] */
 static int set_field(struct rd_cli *cli, json_t *fields, const char *assignment)
 {
     const char *equals = strchr(assignment, '=');
@@ -178,9 +180,9 @@ static int prepare(struct job *job)
     int64_t count = 1;
     job->file = cli->values[OUTPUT];
     job->request = (render_generate_request)RENDER_GENERATE_REQUEST_INIT;
-    job->request.model = cli->values[MODEL] != NULL             ? cli->values[MODEL]
+    job->request.model = cli->values[MODEL] != NULL          ? cli->values[MODEL]
                          : model != NULL && model[0] != '\0' ? model
-                                                               : "builtin/plasma";
+                                                             : "builtin/plasma";
     job->request.task = cli->values[TASK];
     job->request.format = cli->values[FORMAT];
     job->request.backend = cli->values[BACKEND];
@@ -227,8 +229,8 @@ static int note_row(struct job *job, const char *file, const render_output *outp
 {
     json_t *row = json_pack("{s:s, s:s, s:s?, s:I, s:I, s:s?}", "file", file, "content_type",
                             output->content_type, "asset_url", output->asset_url, "bytes",
-                            (json_int_t)output->len, "seed", (json_int_t)output->seed, "attestation",
-                            attestation);
+                            (json_int_t)output->len, "seed", (json_int_t)output->seed,
+                            "attestation", attestation);
     return row != NULL && json_array_append_new(job->rows, row) == 0
                ? RENDER_OK
                : rd_cli_fail(job->cli, RENDER_ERR_IO, "%s: not a name in UTF-8", file);
@@ -275,10 +277,10 @@ static int report(struct job *job, const render_output *first, const char *reque
     if (cli->json) {
         json_t *device_seconds =
             first->device_seconds < 0 ? json_null() : json_real(first->device_seconds);
-        return rd_cli_print_json(
-            cli, json_pack("{s:O, s:s, s:f, s:s?, s:o}", "outputs", job->rows, "request_id", request_id,
-                           "duration_ms", first->duration_ms, "device", first->device,
-                           "device_seconds", device_seconds));
+        return rd_cli_print_json(cli, json_pack("{s:O, s:s, s:f, s:s?, s:o}", "outputs", job->rows,
+                                                "request_id", request_id, "duration_ms",
+                                                first->duration_ms, "device", first->device,
+                                                "device_seconds", device_seconds));
     }
     return rd_cli_finish(cli);
 }

@@ -61,9 +61,11 @@ static int make_request(struct rd_cli *cli, char **ret_body)
         return rd_cli_fail(cli, RENDER_ERR_USAGE, "give --tenant NAME and --name TEXT");
     }
     if (cli->values[EXPIRES] != NULL && !parse_time(cli->values[EXPIRES], &expires_s)) {
-        return rd_cli_fail(cli, RENDER_ERR_USAGE, "--expires: a time from now such as 30m, 12h or 7d");
+        return rd_cli_fail(cli, RENDER_ERR_USAGE,
+                           "--expires: a time from now such as 30m, 12h or 7d");
     }
-    json_t *body = json_pack("{s:s, s:s}", "tenant", cli->values[TENANT], "name", cli->values[NAME]);
+    json_t *body =
+        json_pack("{s:s, s:s}", "tenant", cli->values[TENANT], "name", cli->values[NAME]);
     if (body != NULL) {
         json_t *list = scope_list(scopes == NULL ? "generate,upload,read" : scopes);
         (void)json_object_set_new(body, "scopes", list);
@@ -198,13 +200,15 @@ int rd_cli_keys_revoke(struct rd_cli *cli)
     const char *id = cli->words[0];
     size_t len = strlen(id);
     if (rd_text_starts(id, "rk_")) {
-        return rd_cli_fail(cli, RENDER_ERR_USAGE,
-                           "give the key's id (key_...), not the key: `render keys list` shows it by "
-                           "its first letters. Consider this key as leaked: it was an argument");
+        return rd_cli_fail(
+            cli, RENDER_ERR_USAGE,
+            "give the key's id (key_...), not the key: `render keys list` shows it by "
+            "its first letters. Consider this key as leaked: it was an argument");
     }
     if (!rd_text_starts(id, "key_") || len > 60 ||
         strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") != len) {
-        return rd_cli_fail(cli, RENDER_ERR_USAGE, "'%.60s' is no key id; `render keys list` shows them", id);
+        return rd_cli_fail(cli, RENDER_ERR_USAGE,
+                           "'%.60s' is no key id; `render keys list` shows them", id);
     }
     int rc = rd_cli_connect(cli);
     if (rc != RENDER_OK) {

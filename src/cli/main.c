@@ -10,16 +10,17 @@
 
 const struct rd_cli_command rd_cli_commands[] = {
     {"generate", "PROMPT", 1, 1, "make a picture or a video",
-     "PROMPT is the text; '-' reads it from standard input. The output is written to -o FILE, or to a\n"
-     "file in this folder that is named by its content. Beside it, FILE.intoto.json holds the signed\n"
-     "attestation that `render verify` checks. The model is -m, or RENDER_MODEL, or builtin/plasma.\n"
-     "--image and --mask take a local PNG, JPEG or WebP file, or an https or asset URL.\n"
+     "PROMPT is the text; '-' reads it from standard input. The output goes to -o FILE, or\n"
+     "to a file in this folder that is named by its content. FILE.intoto.json, beside it, is\n"
+     "the signed attestation that `render verify` checks. The model is -m, or RENDER_MODEL,\n"
+     "or builtin/plasma. --image and --mask take a local PNG, JPEG or WebP file, or an https\n"
+     "or asset URL.\n"
      "\n"
      "Examples:\n"
      "  render generate 'a red circle on a blue sea' -o circle.png\n"
-     "  render generate 'the same at night' --image circle.png --set strength=0.5 -o night.webp\n"
+     "  render generate 'at night' --image circle.png --set strength=0.5 -o night.webp\n"
      "  render generate 'waves' --video --set duration=3 -o waves.mp4\n"
-     "  render generate 'four ideas' --count 4 --seed 7 -o idea.png    # idea-1.png to idea-4.png\n"
+     "  render generate 'ideas' --count 4 --seed 7 -o idea.png   # idea-1.png to idea-4.png\n"
      "  render generate - --json < prompt.txt | jq -r '.outputs[0].asset_url'\n",
      rd_cli_generate_options, NULL, rd_cli_generate},
     {"models", "", 0, 0, "list the models and what each can do",
@@ -30,8 +31,8 @@ const struct rd_cli_command rd_cli_commands[] = {
      "  render models --json | jq -r '.models[] | select(.available) | .id'\n",
      NULL, NULL, rd_cli_models},
     {"upload", "FILE", 1, 1, "upload a picture to use as an input",
-     "FILE is a PNG, JPEG or WebP file of at most 50 MiB. Prints the asset's URL, to be given to\n"
-     "`render generate --image`.\n"
+     "FILE is a PNG, JPEG or WebP file of at most 50 MiB. Prints the asset's URL, to be given\n"
+     "to `render generate --image`.\n"
      "\n"
      "Example:\n"
      "  render generate 'in oil' --image \"$(render upload photo.jpg)\" -o oil.png\n",
@@ -41,12 +42,12 @@ const struct rd_cli_command rd_cli_commands[] = {
      "\n"
      "Examples:\n"
      "  render fetch a_6437b3ac38465133... -o picture.png --attestation\n"
-     "  render fetch /.well-known/jwks.json -o keys.json    # the keys, for `render verify --jwks`\n",
+     "  render fetch /.well-known/jwks.json -o keys.json   # the keys for `render verify`\n",
      rd_cli_fetch_options, NULL, rd_cli_fetch},
     {"verify", "FILE", 1, 1, "check that a file is what a gateway signed (offline)",
-     "Compares FILE with its attestation (FILE.intoto.json, or --attestation) and the attestation's\n"
-     "signature with keys that you trust: --jwks, --key, or the file named by RENDER_JWKS. Nothing is\n"
-     "asked of any network. Exit code 0: it holds; 9: it does not.\n"
+     "Compares FILE with its attestation (FILE.intoto.json, or --attestation) and the\n"
+     "attestation's signature with keys that you trust: --jwks, --key, or the file named by\n"
+     "RENDER_JWKS. No network is used. Exit code 0: it holds; 9: it does not.\n"
      "\n"
      "Get the keys once, over a line that you trust, and keep them:\n"
      "  render fetch /.well-known/jwks.json -o keys.json\n"
@@ -56,12 +57,12 @@ const struct rd_cli_command rd_cli_commands[] = {
      "  render verify circle.png --key 11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n",
      rd_cli_verify_options, "@file", rd_cli_verify},
     {"keys create", "", 0, 0, "make an API key (administrators)",
-     "The key is shown once and cannot be read again. With -o it is written to a file that only you\n"
-     "can read, and not shown.\n"
+     "The key is shown once and cannot be read again. With -o it is written to a file that\n"
+     "only you can read, and not shown.\n"
      "\n"
      "Examples:\n"
      "  render keys create --tenant acme --name ci --key-file data/admin.key\n"
-     "  render keys create --tenant acme --name week --scopes generate,read --expires 7d -o acme.key\n",
+     "  render keys create --tenant acme --name week --scopes read --expires 7d -o acme.key\n",
      rd_cli_keys_create_options, NULL, rd_cli_keys_create},
     {"keys list", "", 0, 0, "list API keys",
      "Shows your tenant's keys; an administrator's key shows all tenants'.\n", NULL, NULL,
@@ -117,10 +118,10 @@ static int unknown(int argc, char **argv)
         }
     }
     if (!group && argv[0][0] == '-') {
-        (void)fprintf(stderr,
-                      "render: the command comes first, then its options; `render help` lists both\n");
+        (void)fprintf(stderr, "render: the command comes first, then its options; `render help` "
+                              "lists both\n");
     } else if (!group) {
-        (void)fprintf(stderr, "render: there is no command '%s'; `render help` lists what there is\n",
+        (void)fprintf(stderr, "render: there is no command '%s'; `render help` lists all\n",
                       argv[0]);
     }
     (void)argc;

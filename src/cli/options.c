@@ -10,8 +10,10 @@
 #include "cli/cli.h"
 
 const struct rd_cli_option rd_cli_common[RD_CLI_OWN + 1] = {
-    [RD_CLI_URL] = {"url", 0, "URL", "the gateway; else RENDER_URL, else http://127.0.0.1:8080", NULL},
-    [RD_CLI_KEY_FILE] = {"key-file", 0, "FILE", "the API key, in a file; else RENDER_API_KEY", "@file"},
+    [RD_CLI_URL] = {"url", 0, "URL", "the gateway; else RENDER_URL, else http://127.0.0.1:8080",
+                    NULL},
+    [RD_CLI_KEY_FILE] = {"key-file", 0, "FILE", "the API key, in a file; else RENDER_API_KEY",
+                         "@file"},
     [RD_CLI_CA_FILE] = {"ca-file", 0, "FILE", "certificates to trust instead of the system's (PEM)",
                         "@file"},
     [RD_CLI_JSON] = {"json", 0, NULL, "print one JSON value, for scripts", NULL},
@@ -36,8 +38,8 @@ const struct rd_cli_option *rd_cli_option_at(const struct rd_cli_command *comman
     return NULL;
 }
 
-/* The option that `text` ("--name", "--name=value", "-n", "-nvalue") names; *ret_value is what stands
- * in the same word, or NULL. */
+/* The option that `text` ("--name", "--name=value", "-n", "-nvalue") names; *ret_value is what
+ * stands in the same word, or NULL. */
 static const struct rd_cli_option *find(const struct rd_cli_command *command, const char *text,
                                         size_t *ret_position, const char **ret_value)
 {
@@ -70,8 +72,9 @@ static int unknown_option(const struct rd_cli *cli, const char *text)
 {
     if (rd_text_starts(text, "--key=") || strcmp(text, "--key") == 0 ||
         strcmp(text, "--api-key") == 0) {
-        return wrong(cli, "--key", "a key in the arguments can be read by every user of this machine; "
-                                   "put it in RENDER_API_KEY or in a --key-file");
+        return wrong(cli, "--key",
+                     "a key in the arguments can be read by every user of this machine; "
+                     "put it in RENDER_API_KEY or in a --key-file");
     }
     return wrong(cli, text, "there is no such option");
 }
@@ -121,8 +124,9 @@ int rd_cli_parse(struct rd_cli *cli, int argc, char **argv)
             }
         } else if (cli->word_count == cli->command->words_max) {
             return wrong(cli, argv[i],
-                         cli->command->words_max == 0 ? "this command takes no such argument"
-                                                      : "one argument too many (quote it if it has spaces)");
+                         cli->command->words_max == 0
+                             ? "this command takes no such argument"
+                             : "one argument too many (quote it if it has spaces)");
         } else {
             cli->words[cli->word_count++] = argv[i];
         }
@@ -166,8 +170,9 @@ static void print_overview(void)
         "  render fetch /.well-known/jwks.json -o keys.json\n"
         "  render verify circle.png --jwks keys.json\n"
         "\n"
-        "Exit codes: 0 good, 1 wrong arguments, 2 gateway not reached, 3 key refused, 4 request refused,\n"
-        "5 busy (try again), 6 gateway failed, 7 no memory, 8 local file, 9 not verified, 10 given up.\n"
+        "Exit codes: 0 good, 1 wrong arguments, 2 gateway not reached, 3 key refused,\n"
+        "4 request refused, 5 busy (try again), 6 gateway failed, 7 no memory, 8 local file,\n"
+        "9 not verified, 10 given up.\n"
         "`render help COMMAND` says more, with examples.\n");
 }
 

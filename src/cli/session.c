@@ -2,8 +2,8 @@
  *
  * What the commands share: connecting, telling errors, progress, printing.
  *
- * Progress is a line on stderr that is rewritten in place, only when stderr is a terminal that can do
- * so: a log or a pipe never gets half-lines. It is drawn from librender's progress function. */
+ * Progress is a line on stderr that is rewritten in place, only when stderr is a terminal that can
+ * do so: a log or a pipe never gets half-lines. It is drawn from librender's progress function. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -80,7 +80,8 @@ int rd_cli_connect(struct rd_cli *cli)
         return rd_cli_fail(cli, status,
                            "cannot use the URL '%s'%s: a URL looks like http://127.0.0.1:8080 or "
                            "https://render.example, without a user or a query",
-                           url, key == NULL ? "" : " or the key (one word of at most 256 characters)");
+                           url,
+                           key == NULL ? "" : " or the key (one word of at most 256 characters)");
     }
     return status == RENDER_OK ? RENDER_OK : rd_cli_fail(cli, status, "out of memory");
 }
@@ -94,7 +95,8 @@ static const char *advice(const struct rd_cli *cli, render_status status)
     case RENDER_ERR_AUTH:
         return cli->values[RD_CLI_KEY_FILE] == NULL && from_environment("RENDER_API_KEY") == NULL
                    ? "no key was sent: set RENDER_API_KEY, or give --key-file FILE"
-                   : "the key may be revoked, expired, of another gateway, or lack a scope: `render keys "
+                   : "the key may be revoked, expired, of another gateway, or lack a scope: "
+                     "`render keys "
                      "list` with an administrator's key shows it";
     case RENDER_OK:
     case RENDER_ERR_USAGE:
@@ -218,7 +220,9 @@ void rd_cli_progress_end(struct rd_cli *cli)
 
 int rd_cli_print_json(struct rd_cli *cli, json_t *value)
 {
-    int rc = value == NULL ? -1 : json_dumpf(value, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
+    int rc = value == NULL ? -1
+                           : json_dumpf(value, stdout,
+                                        JSON_INDENT(2) | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
     json_decref(value);
     if (rc != 0) {
         (void)fprintf(stderr, "render: the result cannot be written\n");

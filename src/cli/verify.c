@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * `render verify`: offline. It needs the file, its attestation, and keys that the user trusts. There is
- * no default place for keys and no fetching of them: a key that came with the file proves nothing, and a
- * program that says "verified" must not have chosen whom to believe. */
+ * `render verify`: offline. It needs the file, its attestation, and keys that the user trusts.
+ * There is no default place for keys and no fetching of them: a key that came with the file proves
+ * nothing, and a program that says "verified" must not have chosen whom to believe. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -88,10 +88,10 @@ static int report_json(struct rd_cli *cli, render_status status, const render_ve
     json_t *statement =
         verdict->statement == NULL ? json_null() : json_loads(verdict->statement, 0, NULL);
     int rc = rd_cli_print_json(
-        cli, json_pack("{s:s, s:b, s:b, s:b, s:b, s:s?, s:s?, s:o}", "file", cli->words[0], "verified",
-                       status == RENDER_OK, "signature_ok", verdict->signature_ok, "statement_ok",
-                       verdict->statement_ok, "subject_ok", verdict->subject_ok, "key_id",
-                       verdict->key_id, "problem", verdict->problem, "statement",
+        cli, json_pack("{s:s, s:b, s:b, s:b, s:b, s:s?, s:s?, s:o}", "file", cli->words[0],
+                       "verified", status == RENDER_OK, "signature_ok", verdict->signature_ok,
+                       "statement_ok", verdict->statement_ok, "subject_ok", verdict->subject_ok,
+                       "key_id", verdict->key_id, "problem", verdict->problem, "statement",
                        statement == NULL ? json_null() : statement));
     return status == RENDER_OK ? rc : (int)status;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Reading answers: the error body {"error", "message", "request_id", "details": [...]} becomes a status
- * and a text that a person can act on; the headers of an output become a render_output. A body that is
- * not what it should be is an answer too, and its text says so. */
+ * Reading answers: the error body {"error", "message", "request_id", "details": [...]} becomes a
+ * status and a text that a person can act on; the headers of an output become a render_output. A
+ * body that is not what it should be is an answer too, and its text says so. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,7 +52,8 @@ static void tell_details(render_client *client, const json_t *details)
 /* A proxy's page, or no Render at all: its first line, cut. */
 static void tell_foreign(render_client *client, long http_status, const struct rd_buf *body)
 {
-    (void)rd_client_fail(client, RENDER_OK, "HTTP status %ld, not from a Render gateway", http_status);
+    (void)rd_client_fail(client, RENDER_OK, "HTTP status %ld, not from a Render gateway",
+                         http_status);
     const char *text = rd_buf_cstr(body);
     size_t len = strcspn(text, "\r\n");
     if (len > 0) {
@@ -67,10 +68,11 @@ render_status rd_client_refused(render_client *client, long http_status, const s
     const char *message = string_of(error, "message");
     if (http_status < 400) {
         const char *location = rd_client_header(client, "Location");
-        (void)rd_client_fail(client, RENDER_OK,
-                             "HTTP status %ld: the server sends this elsewhere (%s); give that as the "
-                             "gateway's URL if it is right",
-                             http_status, location == NULL ? "it does not say where" : location);
+        (void)rd_client_fail(
+            client, RENDER_OK,
+            "HTTP status %ld: the server sends this elsewhere (%s); give that as the "
+            "gateway's URL if it is right",
+            http_status, location == NULL ? "it does not say where" : location);
     } else if (message[0] == '\0') {
         tell_foreign(client, http_status, body);
     } else {

@@ -70,8 +70,8 @@ render_status render_call(render_client *client, const char *method, const char 
     const char *type = rd_client_header(client, "Content-Type");
     if (answer.len > 0 && (type == NULL || strstr(type, "json") == NULL)) {
         return rd_client_fail(client, RENDER_ERR_SERVER,
-                              "%s%s answered %s instead of JSON: is it a Render gateway?", client->url,
-                              path, type == NULL ? "no type" : type);
+                              "%s%s answered %s instead of JSON: is it a Render gateway?",
+                              client->url, path, type == NULL ? "no type" : type);
     }
     return take_text(client, &answer, ret_json);
 }
@@ -92,8 +92,9 @@ static render_status ask_ticket(render_client *client, const char *type, uint64_
     const char *upload_url = json_string_value(json_object_get(answer, "upload_url"));
     const char *asset_url = json_string_value(json_object_get(answer, "asset_url"));
     if (upload_url == NULL || asset_url == NULL) {
-        status = rd_client_fail(client, RENDER_ERR_SERVER,
-                                "the gateway's answer to POST /uploads lacks upload_url or asset_url");
+        status =
+            rd_client_fail(client, RENDER_ERR_SERVER,
+                           "the gateway's answer to POST /uploads lacks upload_url or asset_url");
     } else {
         *ret_upload_url = rd_client_absolute(client, upload_url);
         *ret_asset_url = rd_client_absolute(client, asset_url);
@@ -163,9 +164,10 @@ static char *asset_path(render_client *client, const char *asset)
 {
     struct rd_buf path;
     rd_buf_init(&path, 2 * RD_CLIENT_URL_MAX);
-    bool id = rd_text_starts(asset, "a_") && asset[2] != '\0' &&
-              asset[strspn(asset, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_")] ==
-                  '\0';
+    bool id =
+        rd_text_starts(asset, "a_") && asset[2] != '\0' &&
+        asset[strspn(asset, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_")] ==
+            '\0';
     if (id || asset[0] == '/' || rd_text_starts(asset, "http://") ||
         rd_text_starts(asset, "https://")) {
         rd_buf_printf(&path, "%s%s", id ? "/a/" : "", asset);
@@ -174,7 +176,8 @@ static char *asset_path(render_client *client, const char *asset)
     rd_buf_done(&path);
     if (text == NULL) {
         (void)rd_client_fail(client, RENDER_ERR_USAGE,
-                             "%.200s is no asset: give an id (a_...), a URL, or a path (/...)", asset);
+                             "%.200s is no asset: give an id (a_...), a URL, or a path (/...)",
+                             asset);
     }
     return text;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Generation requests. The body is written in one buffer: the caller's further fields, then the fields
- * of the struct, which win; local pictures are put in as base64 straight from the file, since they are
- * most of the body and need not be held three times. */
+ * Generation requests. The body is written in one buffer: the caller's further fields, then the
+ * fields of the struct, which win; local pictures are put in as base64 straight from the file,
+ * since they are most of the body and need not be held three times. */
 #include <stdio.h>
 #include <string.h>
 
@@ -31,11 +31,11 @@ static const char *task_of(const render_generate_request *request)
 }
 
 /* Appends `text` percent-encoded, as one segment of a path or one value of a query. */
-static void put_escaped(const render_client *client, struct rd_buf *url, const char *text, size_t len)
+static void put_escaped(const render_client *client, struct rd_buf *url, const char *text,
+                        size_t len)
 {
-    char *escaped = len == 0 || len > RD_CLIENT_URL_MAX
-                        ? NULL
-                        : curl_easy_escape(client->curl, text, (int)len);
+    char *escaped =
+        len == 0 || len > RD_CLIENT_URL_MAX ? NULL : curl_easy_escape(client->curl, text, (int)len);
     if (escaped != NULL) {
         rd_buf_str(url, escaped);
     }
@@ -55,8 +55,9 @@ static render_status make_path(render_client *client, const render_generate_requ
     const char *slash = request->model == NULL ? NULL : strchr(request->model, '/');
     if (slash == NULL || !segment_valid(request->model, (size_t)(slash - request->model)) ||
         !segment_valid(slash + 1, strlen(slash + 1)) || strchr(slash + 1, '/') != NULL) {
-        return usage(client, "the model must be family/model, such as builtin/plasma, or a model-hub "
-                             "id, such as black-forest-labs/FLUX.1-schnell");
+        return usage(client,
+                     "the model must be family/model, such as builtin/plasma, or a model-hub "
+                     "id, such as black-forest-labs/FLUX.1-schnell");
     }
     const char *task = task_of(request);
     if (!segment_valid(task, strlen(task))) {
@@ -101,14 +102,14 @@ static render_status put_picture(render_client *client, struct rd_buf *body, con
     rd_buf_init(&bytes, RD_LIMIT_DATA_URI_DECODED);
     rd_err err = rd_fs_read(file, &bytes, &why);
     if (err != RD_OK) {
-        return rd_client_fail(client, err == RD_ERR_NO_MEMORY ? RENDER_ERR_MEMORY : RENDER_ERR_IO,
-                              "%s: %s%s", name, why.text,
-                              err == RD_ERR_TOO_LARGE ? "; upload it and give the asset's URL" : "");
+        return rd_client_fail(
+            client, err == RD_ERR_NO_MEMORY ? RENDER_ERR_MEMORY : RENDER_ERR_IO, "%s: %s%s", name,
+            why.text, err == RD_ERR_TOO_LARGE ? "; upload it and give the asset's URL" : "");
     }
     const char *type = rd_client_sniff(bytes.data, bytes.len);
     if (type == NULL) {
-        return rd_client_fail(client, RENDER_ERR_USAGE, "%s: %s is not a PNG, JPEG or WebP file", name,
-                              file);
+        return rd_client_fail(client, RENDER_ERR_USAGE, "%s: %s is not a PNG, JPEG or WebP file",
+                              name, file);
     }
     rd_buf_printf(body, "\"data:%s;base64,", type);
     size_t len = RD_TEXT_BASE64_LEN(bytes.len);
@@ -133,8 +134,9 @@ static json_t *further_fields(render_client *client, const render_generate_reque
                          : json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
     if (!json_is_object(fields)) {
         json_decref(fields);
-        (void)usage(client, len > RD_CLIENT_FIELDS_MAX ? "the further fields are over 1 MiB"
-                                                       : "the further fields are not a JSON object");
+        (void)usage(client, len > RD_CLIENT_FIELDS_MAX
+                                ? "the further fields are over 1 MiB"
+                                : "the further fields are not a JSON object");
         return NULL;
     }
     const json_t *fields_count = json_object_get(fields, "count");
@@ -201,7 +203,8 @@ static render_status check_arguments(render_client *client, const render_generat
     }
     const char *type = request->content_type;
     if (type != NULL &&
-        (type[0] == '\0' || strspn(type, "abcdefghijklmnopqrstuvwxyz0123456789/+-.") != strlen(type))) {
+        (type[0] == '\0' ||
+         strspn(type, "abcdefghijklmnopqrstuvwxyz0123456789/+-.") != strlen(type))) {
         return usage(client, "the content type must be one such as image/webp");
     }
     return RENDER_OK;
@@ -237,7 +240,8 @@ static render_status send_request(render_client *client, const render_generate_r
                        : request->video              ? "video/mp4"
                                                      : "image/png";
     char accept[128];
-    int len = snprintf(accept, sizeof accept, count == 0 ? "%s" : "application/json, %s;q=0.5", type);
+    int len =
+        snprintf(accept, sizeof accept, count == 0 ? "%s" : "application/json, %s;q=0.5", type);
     if (len < 0 || (size_t)len >= sizeof accept) {
         return usage(client, "the content type is too long");
     }
@@ -265,8 +269,8 @@ render_status render_generate(render_client *client, const render_generate_reque
     return rd_client_take_output(client, &body, output);
 }
 
-/* One row of "outputs": fetches it, by its id from the gateway we talk to (which may know its own public
- * URL wrongly) or else by its URL, and checks that the bytes are as many as announced. */
+/* One row of "outputs": fetches it, by its id from the gateway we talk to (which may know its own
+ * public URL wrongly) or else by its URL, and checks that the bytes are as many as announced. */
 static render_status take_row(render_client *client, const json_t *row, render_output *output)
 {
     const char *asset = json_string_value(json_object_get(row, "asset"));
@@ -274,7 +278,8 @@ static render_status take_row(render_client *client, const json_t *row, render_o
     json_int_t seed = json_integer_value(json_object_get(row, "seed"));
     const json_t *bytes = json_object_get(row, "bytes");
     if (url == NULL) {
-        return rd_client_fail(client, RENDER_ERR_SERVER, "the gateway's answer names no output URL");
+        return rd_client_fail(client, RENDER_ERR_SERVER,
+                              "the gateway's answer names no output URL");
     }
     render_output got = RENDER_OUTPUT_INIT;
     render_status status = render_fetch(client, asset != NULL ? asset : url, &got);
@@ -288,8 +293,8 @@ static render_status take_row(render_client *client, const json_t *row, render_o
     }
     if (json_is_integer(bytes) && json_integer_value(bytes) != (json_int_t)got.len) {
         render_output_done(&got);
-        return rd_client_fail(client, RENDER_ERR_SERVER, "%s: the asset is not as long as announced",
-                              url);
+        return rd_client_fail(client, RENDER_ERR_SERVER,
+                              "%s: the asset is not as long as announced", url);
     }
     rd_mem_free(got.asset_url);
     got.asset_url = RD_STEAL(told_url);

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One exchange over libcurl's easy interface. The handle is kept, so calls share a connection; every
- * option is set anew for each call (curl_easy_reset keeps only connections), so no call sees another's.
+ * One exchange over libcurl's easy interface. The handle is kept, so calls share a connection;
+ * every option is set anew for each call (curl_easy_reset keeps only connections), so no call sees
+ * another's.
  *
- * What is not left to chance: only http and https, no redirects (a gateway sends none to these routes,
- * and following one would carry a prompt elsewhere), no .netrc, TLS verified, the key only to the
- * gateway's own address, answers bounded while they arrive. */
+ * What is not left to chance: only http and https, no redirects (a gateway sends none to these
+ * routes, and following one would carry a prompt elsewhere), no .netrc, TLS verified, the key only
+ * to the gateway's own address, answers bounded while they arrive. */
 #include <string.h>
 #include <unistd.h>
 
@@ -174,7 +175,8 @@ static const struct {
     {CURLE_COULDNT_RESOLVE_HOST, RENDER_ERR_CONNECT, "the host's name is not known"},
 };
 
-static render_status failed(render_client *client, CURLcode code, const char *url, const char *detail)
+static render_status failed(render_client *client, CURLcode code, const char *url,
+                            const char *detail)
 {
     render_status status = RENDER_ERR_CONNECT;
     const char *text = "cannot reach the gateway";

@@ -27,10 +27,10 @@ enum {
 };
 
 struct render_client {
-    CURL *curl;     /* kept from call to call: one connection */
-    char *url;      /* without a '/' at its end */
-    char *key;      /* NULL: none */
-    char *ca_file;  /* NULL: the system's */
+    CURL *curl;    /* kept from call to call: one connection */
+    char *url;     /* without a '/' at its end */
+    char *key;     /* NULL: none */
+    char *ca_file; /* NULL: the system's */
     struct rd_buf error;
     char request_id[64];
     int retry_after;
@@ -48,10 +48,13 @@ struct rd_client_call {
     size_t body_len;
     int file; /* -1, or the body: `body_len` bytes from the start */
 };
-#define RD_CLIENT_CALL_INIT {.method = "GET", .accept = "application/json", .file = -1}
+#define RD_CLIENT_CALL_INIT                                                                        \
+    {                                                                                              \
+        .method = "GET", .accept = "application/json", .file = -1                                  \
+    }
 
-/* One exchange; the answer's body is appended to `ret_body`, whose max is the limit. Anything but 2xx
- * is a failure with the client's error filled. Headers can be asked for until the next call. */
+/* One exchange; the answer's body is appended to `ret_body`, whose max is the limit. Anything but
+ * 2xx is a failure with the client's error filled. Headers can be asked for until the next call. */
 render_status rd_client_perform(render_client *client, const struct rd_client_call *call,
                                 struct rd_buf *ret_body) RD_MUST;
 /* A header of the last answer; NULL when it has none, or is not plain printable text. */
@@ -66,7 +69,8 @@ void rd_client_error_text(render_client *client, const char *text, size_t len);
 /* answer.c: the status for an HTTP status, with the error body told to the client. */
 render_status rd_client_refused(render_client *client, long http_status, const struct rd_buf *body);
 
-/* "https://gateway/a/x" for "/a/x"; absolute ones as they are. NULL when out of memory or too long. */
+/* "https://gateway/a/x" for "/a/x"; absolute ones as they are. NULL when out of memory or too long.
+ */
 char *rd_client_absolute(const render_client *client, const char *url);
 /* Takes the body over and reads the headers that describe an output. */
 render_status rd_client_take_output(render_client *client, struct rd_buf *body,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What a file is by its first bytes, since names lie. The gateway decides by content as well; this only
- * tells it, and tells the user at once when a file is none of the three. */
+ * What a file is by its first bytes, since names lie. The gateway decides by content as well; this
+ * only tells it, and tells the user at once when a file is none of the three. */
 #ifndef RD_LIBRENDER_SNIFF_H
 #define RD_LIBRENDER_SNIFF_H
 

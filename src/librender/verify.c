@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * render_verify: the check of provenance/verify.h with this library's types. Nothing here talks to a
- * network; the keys are the caller's, since a key fetched from whoever gave the file proves nothing. */
+ * render_verify: the check of provenance/verify.h with this library's types. Nothing here talks to
+ * a network; the keys are the caller's, since a key fetched from whoever gave the file proves
+ * nothing. */
 #include <string.h>
 
 #include "base/mem.h"
@@ -37,8 +38,8 @@ static render_status bad_keys(const struct rd_why *why, rd_err err, render_verdi
     return RENDER_ERR_USAGE;
 }
 
-render_status render_verify(const void *bytes, size_t len, const char *attestation, const char *keys,
-                            render_verdict *verdict)
+render_status render_verify(const void *bytes, size_t len, const char *attestation,
+                            const char *keys, render_verdict *verdict)
 {
     struct rd_verify_keys known = {.count = 0};
     struct rd_why why = {""};

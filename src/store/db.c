@@ -3,14 +3,15 @@
  * The database file: schema, checks at open, statements, transactions. See db.h.
  *
  * DIR/render.db is SQLite 3 with application id "RNDR", in WAL mode with synchronous=FULL: a commit
- * that returned survives a power cut. The table `migrations` holds one row a schema version. To change
- * the schema: append a row to the table below (never edit one that shipped), keep every statement in
- * `statement_texts` right for the newest version, and add a file of the old version to the tests.
+ * that returned survives a power cut. The table `migrations` holds one row a schema version. To
+ * change the schema: append a row to the table below (never edit one that shipped), keep every
+ * statement in `statement_texts` right for the newest version, and add a file of the old version to
+ * the tests.
  *
  * At open, before anything is believed: the file must be ours and not newer; then quick_check reads
- * every page of a database of up to 64 MiB (about 0.1 s); of a larger one, which only upload tickets
- * can make, it reads the tables that decide who may do what. Content that still looks like a valid
- * page but was altered is caught by the rows' seals (seal.h), not here. */
+ * every page of a database of up to 64 MiB (about 0.1 s); of a larger one, which only upload
+ * tickets can make, it reads the tables that decide who may do what. Content that still looks like
+ * a valid page but was altered is caught by the rows' seals (seal.h), not here. */
 #include "store/db.h"
 
 #include <stdio.h>
@@ -49,8 +50,9 @@ static const struct {
 };
 enum { SCHEMA_VERSION = sizeof migrations / sizeof *migrations };
 
-#define UPLOAD_COLUMNS \
-    "SELECT u.id, t.name, u.owner, u.content_type, u.bytes, u.expires_ms, u.done, u.blake3, u.seal," \
+#define UPLOAD_COLUMNS                                                                             \
+    "SELECT u.id, t.name, u.owner, u.content_type, u.bytes, u.expires_ms, u.done, u.blake3, "      \
+    "u.seal,"                                                                                      \
     " u.token_hash FROM uploads u JOIN tenants t ON t.owner = u.owner "
 
 static const char *const statement_texts[RD_STORE_SQL_COUNT_] = {
@@ -61,7 +63,8 @@ static const char *const statement_texts[RD_STORE_SQL_COUNT_] = {
                                        " (SELECT count(*) FROM uploads)",
     [RD_STORE_SQL_TENANT_ADD] = "INSERT INTO tenants(name, created_ms) VALUES(?1, ?2)",
     [RD_STORE_SQL_TENANT_OWNER] = "SELECT owner FROM tenants WHERE name = ?1",
-    [RD_STORE_SQL_KEY_ADD] = "INSERT INTO keys VALUES(NULL, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, 0, ?9)",
+    [RD_STORE_SQL_KEY_ADD] =
+        "INSERT INTO keys VALUES(NULL, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, 0, ?9)",
     [RD_STORE_SQL_KEY_LOAD] =
         "SELECT k.id, t.name, k.name, k.prefix, k.scopes, k.owner, k.created_ms, k.expires_ms,"
         " k.revoked_ms, k.last_used_ms, k.hash, k.seal"
@@ -78,7 +81,8 @@ static const char *const statement_texts[RD_STORE_SQL_COUNT_] = {
         "INSERT INTO uploads VALUES(NULL, ?1, ?2, ?3, ?4, ?5, ?6, 0, zeroblob(32), ?7)",
     [RD_STORE_SQL_UPLOAD_BY_TOKEN] = UPLOAD_COLUMNS "WHERE u.token_hash = ?1",
     [RD_STORE_SQL_UPLOAD_BY_ID] = UPLOAD_COLUMNS "WHERE u.id = ?1",
-    [RD_STORE_SQL_UPLOAD_FINISH] = "UPDATE uploads SET done = 1, blake3 = ?2, seal = ?3 WHERE id = ?1",
+    [RD_STORE_SQL_UPLOAD_FINISH] =
+        "UPDATE uploads SET done = 1, blake3 = ?2, seal = ?3 WHERE id = ?1",
 };
 
 /* Turns SQLite's result into ours and remembers what cannot be trusted again. */
@@ -110,10 +114,11 @@ static rd_err failure_at_open(struct rd_store_db *db, const char *path, int rc, 
     const char *text = db->handle == NULL ? sqlite3_errstr(rc) : sqlite3_errmsg(db->handle);
     rd_err err = failure(db, rc);
     if (err == RD_ERR_CORRUPT) {
-        return rd_why_set(why, err,
-                          "%s is damaged (%s): restore it from a backup, or save what is readable with "
-                          "`sqlite3 render.db .recover` into a new file",
-                          path, text);
+        return rd_why_set(
+            why, err,
+            "%s is damaged (%s): restore it from a backup, or save what is readable with "
+            "`sqlite3 render.db .recover` into a new file",
+            path, text);
     }
     return rd_why_set(why, err, "cannot use the database %s: %s", path, text);
 }
@@ -172,7 +177,8 @@ static rd_err check_pages(struct rd_store_db *db, const char *path, struct rd_wh
         sqlite3_stmt *statement = NULL;
         int rc = sqlite3_prepare_v2(db->handle, *sql, -1, &statement, NULL);
         rc = rc == SQLITE_OK ? sqlite3_step(statement) : rc;
-        const char *text = rc == SQLITE_ROW ? (const char *)sqlite3_column_text(statement, 0) : NULL;
+        const char *text =
+            rc == SQLITE_ROW ? (const char *)sqlite3_column_text(statement, 0) : NULL;
         char found[160] = "";
         if (text != NULL && strcmp(text, "ok") != 0) {
             (void)snprintf(found, sizeof found, "%.*s", (int)strcspn(text, "\r\n"), text);
@@ -182,10 +188,11 @@ static rd_err check_pages(struct rd_store_db *db, const char *path, struct rd_wh
             return failure_at_open(db, path, rc, why);
         }
         if (found[0] != '\0') {
-            return rd_why_set(why, RD_ERR_CORRUPT,
-                              "%s is damaged (%s): restore it from a backup, or save what is readable "
-                              "with `sqlite3 render.db .recover` into a new file",
-                              path, found);
+            return rd_why_set(
+                why, RD_ERR_CORRUPT,
+                "%s is damaged (%s): restore it from a backup, or save what is readable "
+                "with `sqlite3 render.db .recover` into a new file",
+                path, found);
         }
     }
     return RD_OK;

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One SQLite connection with its prepared statements and its mutex. Every statement of the store is a
- * row of the table in db.c, named by enum rd_store_sql; nothing builds SQL from input.
+ * One SQLite connection with its prepared statements and its mutex. Every statement of the store is
+ * a row of the table in db.c, named by enum rd_store_sql; nothing builds SQL from input.
  *
- * A connection belongs to whoever holds its lock: rd_store_db_lock .. rd_store_db_unlock for reading,
- * rd_store_db_begin .. [rd_store_db_commit] .. rd_store_db_end for a change. There are two: the writer, which alone writes and
- * checkpoints (two checkpointing connections can corrupt the WAL in the SQLite of Debian 12), and the
- * reader, so that a look-up never waits for another caller's fsync. */
+ * A connection belongs to whoever holds its lock: rd_store_db_lock .. rd_store_db_unlock for
+ * reading, rd_store_db_begin .. [rd_store_db_commit] .. rd_store_db_end for a change. There are
+ * two: the writer, which alone writes and checkpoints (two checkpointing connections can corrupt
+ * the WAL in the SQLite of Debian 12), and the reader, so that a look-up never waits for another
+ * caller's fsync. */
 #ifndef RD_STORE_DB_H
 #define RD_STORE_DB_H
 
@@ -42,8 +43,8 @@ struct rd_store_db {
     sqlite3 *handle;
     sqlite3_stmt *statements[RD_STORE_SQL_COUNT_];
     pthread_mutex_t lock;
-    /* Set by the first I/O error or corruption: after a failed fsync the kernel may have dropped the
-     * pages, so no later commit may claim to be durable. Only a restart clears it. */
+    /* Set by the first I/O error or corruption: after a failed fsync the kernel may have dropped
+     * the pages, so no later commit may claim to be durable. Only a restart clears it. */
     atomic_bool failed;
 };
 
@@ -51,7 +52,8 @@ struct rd_store_db {
  * reader must be opened after the writer. On failure nothing stays open. */
 rd_err rd_store_db_open_writer(struct rd_store_db *db, const char *path, uint64_t now_ms,
                                struct rd_why *why) RD_MUST;
-rd_err rd_store_db_open_reader(struct rd_store_db *db, const char *path, struct rd_why *why) RD_MUST;
+rd_err rd_store_db_open_reader(struct rd_store_db *db, const char *path,
+                               struct rd_why *why) RD_MUST;
 void rd_store_db_close(struct rd_store_db *db); /* also after a failed open, or of zeroed memory */
 
 void rd_store_db_lock(struct rd_store_db *db);
@@ -70,14 +72,23 @@ struct rd_store_value {
     size_t len;
     uint64_t number;
 };
-#define RD_STORE_VALUE_TEXT(t) {RD_STORE_TEXT, (t), 0, 0}
-#define RD_STORE_VALUE_INT(n) {RD_STORE_INT, NULL, 0, (uint64_t)(n)}
-#define RD_STORE_VALUE_BLOB(d, l) {RD_STORE_BLOB, (d), (l), 0}
-#define RD_STORE_VALUES(...) \
+#define RD_STORE_VALUE_TEXT(t)                                                                     \
+    {                                                                                              \
+        RD_STORE_TEXT, (t), 0, 0                                                                   \
+    }
+#define RD_STORE_VALUE_INT(n)                                                                      \
+    {                                                                                              \
+        RD_STORE_INT, NULL, 0, (uint64_t)(n)                                                       \
+    }
+#define RD_STORE_VALUE_BLOB(d, l)                                                                  \
+    {                                                                                              \
+        RD_STORE_BLOB, (d), (l), 0                                                                 \
+    }
+#define RD_STORE_VALUES(...)                                                                       \
     ((const struct rd_store_value[]){__VA_ARGS__, {RD_STORE_END, NULL, 0, 0}})
 
-/* Binds `values` (NULL: none; they must stay valid while the statement runs) and gives the statement;
- * step it with rd_store_db_row. */
+/* Binds `values` (NULL: none; they must stay valid while the statement runs) and gives the
+ * statement; step it with rd_store_db_row. */
 rd_err rd_store_db_query(struct rd_store_db *db, enum rd_store_sql sql,
                          const struct rd_store_value *values, sqlite3_stmt **ret) RD_MUST;
 /* The next row: *ret_row false (and the statement reset) after the last. */

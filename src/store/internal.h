@@ -7,8 +7,8 @@
  *                  "nobody uploads it now" are one question
  *   writer.lock    a change on disk
  *   reader.lock    a look-up on disk
- *   keys.lock      the keys in memory; rdlock for each request's check, wrlock for a few stores only
- *   flush_lock     the last-used writer's flags */
+ *   keys.lock      the keys in memory; rdlock for each request's check, wrlock for a few stores
+ * only flush_lock     the last-used writer's flags */
 #ifndef RD_STORE_INTERNAL_H
 #define RD_STORE_INTERNAL_H
 
@@ -24,18 +24,19 @@
 #include "store/store.h"
 
 enum {
-    RD_STORE_KEYS_MAX = 100000,          /* all are in memory: 35 MB */
-    RD_STORE_CLAIMS_MAX = 16384,         /* RD_LIMIT_CONNECTIONS: each is a PUT in progress */
-    RD_STORE_UPLOADS_OPEN_MAX = 10000,   /* unused tickets a tenant: a loop must not fill the disk */
+    RD_STORE_KEYS_MAX = 100000,        /* all are in memory: 35 MB */
+    RD_STORE_CLAIMS_MAX = 16384,       /* RD_LIMIT_CONNECTIONS: each is a PUT in progress */
+    RD_STORE_UPLOADS_OPEN_MAX = 10000, /* unused tickets a tenant: a loop must not fill the disk */
     RD_STORE_TICKET_TTL_MS_MAX = 86400000,
-    RD_STORE_SWEEP_MAX = 64,             /* expired tickets deleted with each new one */
-    RD_STORE_TICKET_KEEP_MS = 86400000,  /* so long after its end a ticket still answers GONE */
-    RD_STORE_USED_EVERY_MS = 60000,      /* last_used is written at most so often a key */
+    RD_STORE_SWEEP_MAX = 64,            /* expired tickets deleted with each new one */
+    RD_STORE_TICKET_KEEP_MS = 86400000, /* so long after its end a ticket still answers GONE */
+    RD_STORE_USED_EVERY_MS = 60000,     /* last_used is written at most so often a key */
     RD_STORE_SEAL_LEN = 32,
 };
 
 struct rd_store_key_entry {
-    struct rd_key key; /* revoked_ms changes under the wrlock; last_used_ms is not used: see below */
+    struct rd_key
+        key; /* revoked_ms changes under the wrlock; last_used_ms is not used: see below */
     uint8_t hash[RD_HASH_LEN];
     _Atomic uint64_t last_used_ms;    /* changes under the rdlock */
     _Atomic uint64_t last_written_ms; /* what the database has */
@@ -45,7 +46,7 @@ struct rd_store_keys {
     pthread_rwlock_t lock;
     struct rd_store_key_entry **entries; /* owned, oldest first */
     size_t count, room;
-    uint32_t *slots;   /* open addressing by the hash's first bytes: index in entries + 1, 0 empty */
+    uint32_t *slots; /* open addressing by the hash's first bytes: index in entries + 1, 0 empty */
     size_t slot_count; /* power of two, at least twice `room` */
 };
 
@@ -73,15 +74,17 @@ struct rd_store {
 };
 
 /* store.c: "DIR/name" in `ret`, which the caller releases. */
-rd_err rd_store_path(const char *dir, const char *name, struct rd_buf *ret, struct rd_why *why) RD_MUST;
+rd_err rd_store_path(const char *dir, const char *name, struct rd_buf *ret,
+                     struct rd_why *why) RD_MUST;
 
-/* pepper.c: reads DIR/pepper, or makes it for a store that holds nothing yet, and derives the keys. */
+/* pepper.c: reads DIR/pepper, or makes it for a store that holds nothing yet, and derives the keys.
+ */
 rd_err rd_store_pepper_load(struct rd_store *store, const char *dir, struct rd_why *why) RD_MUST;
 void rd_store_key_hash(const struct rd_store *store, const char *text, size_t len,
                        uint8_t ret[RD_HASH_LEN]);
 
-/* seal.c: a keyed BLAKE3 over what a row says, so that a row that was altered (by a failing disk or by
- * hand) is noticed before it grants anything. */
+/* seal.c: a keyed BLAKE3 over what a row says, so that a row that was altered (by a failing disk or
+ * by hand) is noticed before it grants anything. */
 void rd_store_seal_key(const struct rd_store *store, const struct rd_key *key,
                        const uint8_t hash[RD_HASH_LEN], uint8_t ret[RD_STORE_SEAL_LEN]);
 void rd_store_seal_upload(const struct rd_store *store, const struct rd_upload *upload,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The text of an API key: "rk_", 30 random base62 digits, 6 base62 digits of the CRC-32 (that of zlib
- * and PNG) over the 33 characters before. The checksum is no protection; it lets a scanner for leaked
- * secrets be sure without asking us, and it answers typing errors without a look-up. */
+ * The text of an API key: "rk_", 30 random base62 digits, 6 base62 digits of the CRC-32 (that of
+ * zlib and PNG) over the 33 characters before. The checksum is no protection; it lets a scanner for
+ * leaked secrets be sure without asking us, and it answers typing errors without a look-up. */
 #include <string.h>
 
 #include "base/text.h"

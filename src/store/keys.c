@@ -2,15 +2,15 @@
  *
  * Scopes and API keys. See store.h for the promises.
  *
- * All keys live in memory: `entries` in the order of creation, and a hash table over their HMACs. The
- * table is indexed by the HMAC's first bytes, which nobody can choose or learn without the pepper, so
- * neither flooding nor timing of the probe is of use; what is found is then compared in constant time
- * on all 32 bytes. A check costs one HMAC (about 0.5 us) and a read lock.
+ * All keys live in memory: `entries` in the order of creation, and a hash table over their HMACs.
+ * The table is indexed by the HMAC's first bytes, which nobody can choose or learn without the
+ * pepper, so neither flooding nor timing of the probe is of use; what is found is then compared in
+ * constant time on all 32 bytes. A check costs one HMAC (about 0.5 us) and a read lock.
  *
  * Order of a change: creating goes to disk first, then to memory, since a key that was shown must
- * survive. Revoking goes to memory first, then to disk: if the disk fails, the caller hears it, but the
- * key is already refused (until a restart, which cannot know). Growing memory is done before the disk is
- * touched, so that nothing can fail after a commit. */
+ * survive. Revoking goes to memory first, then to disk: if the disk fails, the caller hears it, but
+ * the key is already refused (until a restart, which cannot know). Growing memory is done before
+ * the disk is touched, so that nothing can fail after a commit. */
 #include <stdio.h>
 #include <string.h>
 
@@ -155,11 +155,12 @@ static rd_err load_row(struct rd_store *store, sqlite3_stmt *row, struct rd_why 
         return rd_why_set(why, RD_ERR_NO_MEMORY, "no memory for the API keys");
     }
     if (!read_row(store, row, entry)) {
-        return rd_why_set(why, RD_ERR_CORRUPT,
-                          "render.db: the entry of API key %.32s (number %zu) was altered outside of the "
-                          "gateway: restore the database from a backup, or delete that row of `keys` "
-                          "with sqlite3",
-                          entry->key.id[0] == '\0' ? "?" : entry->key.id, store->keys.count + 1);
+        return rd_why_set(
+            why, RD_ERR_CORRUPT,
+            "render.db: the entry of API key %.32s (number %zu) was altered outside of the "
+            "gateway: restore the database from a backup, or delete that row of `keys` "
+            "with sqlite3",
+            entry->key.id[0] == '\0' ? "?" : entry->key.id, store->keys.count + 1);
     }
     add_entry(&store->keys, RD_STEAL(entry));
     return RD_OK;
@@ -266,9 +267,9 @@ static rd_err find_owner(struct rd_store_db *db, const struct rd_key *key, uint6
     if (found) {
         return RD_OK;
     }
-    RD_TRY(rd_store_db_run(db, RD_STORE_SQL_TENANT_ADD,
-                           RD_STORE_VALUES(RD_STORE_VALUE_TEXT(key->tenant),
-                                           RD_STORE_VALUE_INT(key->created_ms))));
+    RD_TRY(rd_store_db_run(
+        db, RD_STORE_SQL_TENANT_ADD,
+        RD_STORE_VALUES(RD_STORE_VALUE_TEXT(key->tenant), RD_STORE_VALUE_INT(key->created_ms))));
     RD_TRY(look_up_owner(db, key->tenant, &found, ret));
     return found ? RD_OK : RD_ERR_CORRUPT;
 }
@@ -499,9 +500,9 @@ rd_err rd_store_keys_flush(struct rd_store *store)
     rd_err err = RD_OK;
     while (entry != NULL && err == RD_OK) {
         uint64_t used = atomic_load(&entry->last_used_ms);
-        err = rd_store_db_run(&store->writer, RD_STORE_SQL_KEY_USED,
-                              RD_STORE_VALUES(RD_STORE_VALUE_TEXT(entry->key.id),
-                                              RD_STORE_VALUE_INT(used)));
+        err = rd_store_db_run(
+            &store->writer, RD_STORE_SQL_KEY_USED,
+            RD_STORE_VALUES(RD_STORE_VALUE_TEXT(entry->key.id), RD_STORE_VALUE_INT(used)));
         atomic_store(&entry->last_written_ms, used); /* after a failed commit the next use writes */
         entry = next_used(store, &index);
     }

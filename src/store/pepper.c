@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * DIR/pepper: 32 random bytes (0600) without which the database says nothing about any key. They stay
- * beside the database, not in it, so that a copy of the database alone is of no use to a thief.
+ * DIR/pepper: 32 random bytes (0600) without which the database says nothing about any key. They
+ * stay beside the database, not in it, so that a copy of the database alone is of no use to a
+ * thief.
  *
- * The database keeps HMAC(pepper, "render pepper check v1"). So a pepper that was lost or exchanged is
- * one clear message at start, and not a gateway that refuses every key. A crash between making the
- * pepper and writing the check leaves a pepper and an empty store: the next start uses it. */
+ * The database keeps HMAC(pepper, "render pepper check v1"). So a pepper that was lost or exchanged
+ * is one clear message at start, and not a gateway that refuses every key. A crash between making
+ * the pepper and writing the check leaves a pepper and an empty store: the next start uses it. */
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -43,7 +44,8 @@ static rd_err count_rows(struct rd_store *store, uint64_t *ret_keys, uint64_t *r
     bool got = false;
     RD_TRY(rd_store_db_query(&store->writer, RD_STORE_SQL_ROWS_UNDER_PEPPER, NULL, &row));
     RD_TRY(rd_store_db_row(&store->writer, row, &got));
-    bool ok = got && rd_store_column_u64(row, 0, ret_keys) && rd_store_column_u64(row, 1, ret_uploads);
+    bool ok =
+        got && rd_store_column_u64(row, 0, ret_keys) && rd_store_column_u64(row, 1, ret_uploads);
     (void)sqlite3_reset(row);
     return ok ? RD_OK : RD_ERR_CORRUPT;
 }
@@ -72,17 +74,18 @@ static rd_err settle(struct rd_store *store, const char *dir, bool empty, struct
         return RD_OK;
     }
     if (!empty) {
-        return rd_why_set(why, RD_ERR_CORRUPT,
-                          "%s/pepper is not the one that %s/render.db was made with: restore both from "
-                          "the same backup",
-                          dir, dir);
+        return rd_why_set(
+            why, RD_ERR_CORRUPT,
+            "%s/pepper is not the one that %s/render.db was made with: restore both from "
+            "the same backup",
+            dir, dir);
     }
     err = rd_store_db_begin(&store->writer);
     if (err == RD_OK) {
-        err = rd_store_db_run(
-            &store->writer, RD_STORE_SQL_META_PUT,
-            RD_STORE_VALUES(RD_STORE_VALUE_TEXT(check_name),
-                            RD_STORE_VALUE_BLOB(store->pepper_check, RD_HASH_LEN)));
+        err =
+            rd_store_db_run(&store->writer, RD_STORE_SQL_META_PUT,
+                            RD_STORE_VALUES(RD_STORE_VALUE_TEXT(check_name),
+                                            RD_STORE_VALUE_BLOB(store->pepper_check, RD_HASH_LEN)));
         err = err == RD_OK ? rd_store_db_commit(&store->writer) : err;
         rd_store_db_end(&store->writer);
     }
@@ -95,10 +98,11 @@ static rd_err check_mode(const char *path, struct rd_why *why)
 {
     struct stat info;
     if (stat(path, &info) == 0 && (info.st_mode & 077) != 0) {
-        return rd_why_set(why, RD_ERR_IO,
-                          "%s is readable by others (mode %03o): run `chmod 600` on it; if others may "
-                          "have read it, replace the keys as well",
-                          path, (unsigned)(info.st_mode & 0777));
+        return rd_why_set(
+            why, RD_ERR_IO,
+            "%s is readable by others (mode %03o): run `chmod 600` on it; if others may "
+            "have read it, replace the keys as well",
+            path, (unsigned)(info.st_mode & 0777));
     }
     return RD_OK;
 }
@@ -119,11 +123,12 @@ rd_err rd_store_pepper_load(struct rd_store *store, const char *dir, struct rd_w
 
     err = rd_fs_read(path.data, &file, why);
     if (err == RD_ERR_NOT_FOUND && !empty) {
-        return rd_why_set(why, RD_ERR_CORRUPT,
-                          "%s is missing, and without it none of the %llu API keys in %s/render.db can "
-                          "be checked: restore it from a backup, or move render.db away to begin anew "
-                          "with new keys",
-                          path.data, (unsigned long long)keys, dir);
+        return rd_why_set(
+            why, RD_ERR_CORRUPT,
+            "%s is missing, and without it none of the %llu API keys in %s/render.db can "
+            "be checked: restore it from a backup, or move render.db away to begin anew "
+            "with new keys",
+            path.data, (unsigned long long)keys, dir);
     }
     if (err == RD_ERR_NOT_FOUND) {
         uint8_t fresh[PEPPER_LEN];
@@ -135,8 +140,10 @@ rd_err rd_store_pepper_load(struct rd_store *store, const char *dir, struct rd_w
         }
         err = rd_fs_write_atomic(path.data, file.data, file.len, 0600, why);
     } else if (err == RD_ERR_TOO_LARGE || (err == RD_OK && file.len != PEPPER_LEN)) {
-        return rd_why_set(why, RD_ERR_CORRUPT, "%s is not the %d bytes that it must be: restore it "
-                          "from a backup", path.data, (int)PEPPER_LEN);
+        return rd_why_set(why, RD_ERR_CORRUPT,
+                          "%s is not the %d bytes that it must be: restore it "
+                          "from a backup",
+                          path.data, (int)PEPPER_LEN);
     }
     if (err != RD_OK) {
         return why == NULL || why->text[0] != '\0'

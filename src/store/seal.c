@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Seals of rows: BLAKE3 keyed with HMAC(pepper, "render store seal v1") over a domain word and the
- * row's fields, texts with their lengths before them, numbers as 8 bytes little-endian. SQLite has no
- * checksums of its own: a flipped bit in a scope or in an owner's number would otherwise be believed.
- * last_used_ms is not sealed, since it is written without care and grants nothing. */
+ * row's fields, texts with their lengths before them, numbers as 8 bytes little-endian. SQLite has
+ * no checksums of its own: a flipped bit in a scope or in an owner's number would otherwise be
+ * believed. last_used_ms is not sealed, since it is written without care and grants nothing. */
 #include <string.h>
 
 #include "store/internal.h"

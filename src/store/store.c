@@ -2,13 +2,14 @@
  *
  * Opening and closing the store, and the thread that writes last_used. See store.h.
  *
- * DIR/lock is held with flock(2) while the store is open: two gateways on one folder would each keep
- * their own keys in memory, and a key revoked in one would live on in the other. The kernel gives the
- * lock back when the process ends, however it ends; the process id in the file is for people.
+ * DIR/lock is held with flock(2) while the store is open: two gateways on one folder would each
+ * keep their own keys in memory, and a key revoked in one would live on in the other. The kernel
+ * gives the lock back when the process ends, however it ends; the process id in the file is for
+ * people.
  *
- * Reading a key's last use must not cost a write: the check only notes the time in memory, and a thread
- * that sleeps until there is something to note writes all of them in one transaction, at most once a
- * minute. A crash loses at most that minute of last_used, and nothing else. */
+ * Reading a key's last use must not cost a write: the check only notes the time in memory, and a
+ * thread that sleeps until there is something to note writes all of them in one transaction, at
+ * most once a minute. A crash loses at most that minute of last_used, and nothing else. */
 #include "store/store.h"
 
 #include <errno.h>
@@ -29,8 +30,9 @@ rd_err rd_store_path(const char *dir, const char *name, struct rd_buf *ret, stru
     rd_buf_init(ret, 4096);
     rd_buf_printf(ret, "%s/%s", dir, name);
     rd_err err = rd_buf_err(ret);
-    return err == RD_OK ? RD_OK
-                        : rd_why_set(why, err, "the path of %s is too long, or no memory is left", name);
+    return err == RD_OK
+               ? RD_OK
+               : rd_why_set(why, err, "the path of %s is too long, or no memory is left", name);
 }
 
 static rd_err take_lock(struct rd_store *store, const char *dir, struct rd_why *why)
@@ -50,10 +52,11 @@ static rd_err take_lock(struct rd_store *store, const char *dir, struct rd_why *
         if (errnum != EWOULDBLOCK) {
             return rd_why_errno(why, errnum, "lock", path.data);
         }
-        return rd_why_set(why, RD_ERR_CONFLICT,
-                          "%s is in use by another gateway (process %s): stop that one, or give another "
-                          "--data folder",
-                          dir, text[0] == '\0' ? "unknown" : text);
+        return rd_why_set(
+            why, RD_ERR_CONFLICT,
+            "%s is in use by another gateway (process %s): stop that one, or give another "
+            "--data folder",
+            dir, text[0] == '\0' ? "unknown" : text);
     }
     int len = snprintf(text, sizeof text, "%ld\n", (long)getpid());
     if (ftruncate(fd, 0) != 0 || rd_fs_pwrite_all(fd, text, (size_t)len, 0) != RD_OK) {

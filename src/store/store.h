@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What must survive besides the objects: tenants, API keys and upload tickets. SQLite in WAL mode with
- * synchronous=FULL, one writer connection, schema versions with migrations. Thread-safe. A change is
- * durable when its call returns RD_OK.
+ * What must survive besides the objects: tenants, API keys and upload tickets. SQLite in WAL mode
+ * with synchronous=FULL, one writer connection, schema versions with migrations. Thread-safe. A
+ * change is durable when its call returns RD_OK.
  *
- * API keys look like "rk_" + 30 base62 digits (178 bits) + 6 base62 digits of CRC-32 over what stands
- * before (so that scanners and typing errors are caught without a look-up). Only HMAC-SHA-256(pepper,
- * key) is stored; the pepper is DIR/pepper (0600), 32 random bytes. Verification works from memory:
- * a revoked key is refused from the moment rd_store_key_revoke returns. */
+ * API keys look like "rk_" + 30 base62 digits (178 bits) + 6 base62 digits of CRC-32 over what
+ * stands before (so that scanners and typing errors are caught without a look-up). Only
+ * HMAC-SHA-256(pepper, key) is stored; the pepper is DIR/pepper (0600), 32 random bytes.
+ * Verification works from memory: a revoked key is refused from the moment rd_store_key_revoke
+ * returns. */
 #ifndef RD_STORE_STORE_H
 #define RD_STORE_STORE_H
 
@@ -21,8 +22,8 @@
 
 struct rd_store;
 
-/* Opens or creates DIR/render.db and DIR/pepper. CORRUPT with what to do when the database is not
- * sound or newer than this program. */
+/* Locks DIR (CONFLICT when another gateway has it) and opens or creates DIR/render.db and
+ * DIR/pepper. CORRUPT with what to do when the database is not sound or newer than this program. */
 rd_err rd_store_open(const char *dir, struct rd_store **ret, struct rd_why *why) RD_MUST;
 void rd_store_close(struct rd_store *store);
 bool rd_store_healthy(struct rd_store *store);
@@ -59,36 +60,43 @@ rd_err rd_store_key_create(struct rd_store *store, const char *tenant, const cha
  * last_used is written lazily, at most once a minute a key. */
 rd_err rd_store_key_check(struct rd_store *store, const char *text, size_t len,
                           struct rd_key *ret) RD_MUST;
-/* Revokes; tenant NULL means any (administrator). NOT_FOUND for another tenant's key. */
+/* Revokes; tenant NULL means any (administrator). NOT_FOUND for another tenant's key. When the disk
+ * fails, the key is refused all the same until a restart, and the error says so. */
 rd_err rd_store_key_revoke(struct rd_store *store, const char *tenant, const char *id) RD_MUST;
 /* Calls `each` for the keys of `tenant` (NULL: all), oldest first, until it returns false. */
 rd_err rd_store_key_list(struct rd_store *store, const char *tenant,
                          bool (*each)(void *ctx, const struct rd_key *key), void *ctx) RD_MUST;
 size_t rd_store_key_count(struct rd_store *store);
 
-/* Upload tickets. The token is a secret of 178 bits; only its SHA-256 is stored. */
+/* Upload tickets. The token is a secret of 178 bits; only its SHA-256 is stored. Creating answers
+ * INVALID_REQUEST outside of 1 to RD_LIMIT_UPLOAD_BYTES bytes and a day's life, and RATE_LIMITED
+ * for a tenant with 10,000 unused ones. */
 enum { RD_UPLOAD_TOKEN_LEN = 30 };
 struct rd_upload {
     char id[RD_ID_MAX]; /* "a_" + 22 digits: the asset alias, known before the content is */
     char tenant[RD_NAME_MAX + 1];
     uint64_t owner;
     char content_type[32];
-    uint64_t bytes;      /* what was announced */
+    uint64_t bytes; /* what was announced */
     uint64_t expires_ms;
     bool done;
     uint8_t blake3[RD_HASH_LEN]; /* when done */
 };
 rd_err rd_store_upload_create(struct rd_store *store, const struct rd_key *key,
                               const char *content_type, uint64_t bytes, uint64_t ttl_ms,
-                              struct rd_upload *ret, char ret_token[RD_UPLOAD_TOKEN_LEN + 1]) RD_MUST;
-/* Claims a ticket for one PUT: NOT_FOUND (unknown), GONE (used, expired, or being used). A claim that
- * is given up with rd_store_upload_release can be claimed again; claims do not survive a restart. */
+                              struct rd_upload *ret,
+                              char ret_token[RD_UPLOAD_TOKEN_LEN + 1]) RD_MUST;
+/* Claims a ticket for one PUT: NOT_FOUND (unknown, or expired for over a day), GONE (used, expired,
+ * or being used). A claim that is given up with rd_store_upload_release can be claimed again;
+ * claims do not survive a restart. Only a claimed ticket can be finished (else CONFLICT); finishing
+ * ends the claim, releasing it afterwards does nothing. */
 rd_err rd_store_upload_claim(struct rd_store *store, const char *token, size_t len,
                              struct rd_upload *ret) RD_MUST;
 void rd_store_upload_release(struct rd_store *store, const char *id);
 rd_err rd_store_upload_finish(struct rd_store *store, const char *id,
                               const uint8_t blake3[RD_HASH_LEN]) RD_MUST;
 /* The content behind an alias; NOT_FOUND until it is uploaded. */
-rd_err rd_store_upload_resolve(struct rd_store *store, const char *id, struct rd_upload *ret) RD_MUST;
+rd_err rd_store_upload_resolve(struct rd_store *store, const char *id,
+                               struct rd_upload *ret) RD_MUST;
 
 #endif

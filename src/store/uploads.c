@@ -7,12 +7,12 @@
  *       ^--release-------'
  *     open, past its hour: expired; deleted a day later
  *
- * "Claimed" is only in memory: a PUT that was cut off by a restart may be tried again. One mutex makes
- * "not done on disk" and "not claimed in memory" one question: finish commits before it gives the claim
- * up, so a claim sees the one or the other.
+ * "Claimed" is only in memory: a PUT that was cut off by a restart may be tried again. One mutex
+ * makes "not done on disk" and "not claimed in memory" one question: finish commits before it gives
+ * the claim up, so a claim sees the one or the other.
  *
- * Expired tickets are deleted a few with each new ticket, so no sweep ever holds the disk for long, and
- * a store that is not used does no work. */
+ * Expired tickets are deleted a few with each new ticket, so no sweep ever holds the disk for long,
+ * and a store that is not used does no work. */
 #include <stdio.h>
 #include <string.h>
 
@@ -96,9 +96,9 @@ static rd_err store_ticket(struct rd_store *store, const struct rd_upload *uploa
     bool got = false;
     uint64_t open = 0;
     uint8_t seal[RD_STORE_SEAL_LEN];
-    RD_TRY(rd_store_db_run(db, RD_STORE_SQL_UPLOAD_SWEEP,
-                           RD_STORE_VALUES(RD_STORE_VALUE_INT(horizon),
-                                           RD_STORE_VALUE_INT(RD_STORE_SWEEP_MAX))));
+    RD_TRY(rd_store_db_run(
+        db, RD_STORE_SQL_UPLOAD_SWEEP,
+        RD_STORE_VALUES(RD_STORE_VALUE_INT(horizon), RD_STORE_VALUE_INT(RD_STORE_SWEEP_MAX))));
     RD_TRY(rd_store_db_query(db, RD_STORE_SQL_UPLOAD_OPEN_COUNT,
                              RD_STORE_VALUES(RD_STORE_VALUE_INT(upload->owner),
                                              RD_STORE_VALUE_INT(now),
@@ -116,11 +116,11 @@ static rd_err store_ticket(struct rd_store *store, const struct rd_upload *uploa
     rd_store_seal_upload(store, upload, token_hash, seal);
     RD_TRY(rd_store_db_run(
         db, RD_STORE_SQL_UPLOAD_ADD,
-        RD_STORE_VALUES(RD_STORE_VALUE_TEXT(upload->id), RD_STORE_VALUE_BLOB(token_hash, RD_HASH_LEN),
-                        RD_STORE_VALUE_INT(upload->owner),
-                        RD_STORE_VALUE_TEXT(upload->content_type), RD_STORE_VALUE_INT(upload->bytes),
-                        RD_STORE_VALUE_INT(upload->expires_ms),
-                        RD_STORE_VALUE_BLOB(seal, sizeof seal))));
+        RD_STORE_VALUES(
+            RD_STORE_VALUE_TEXT(upload->id), RD_STORE_VALUE_BLOB(token_hash, RD_HASH_LEN),
+            RD_STORE_VALUE_INT(upload->owner), RD_STORE_VALUE_TEXT(upload->content_type),
+            RD_STORE_VALUE_INT(upload->bytes), RD_STORE_VALUE_INT(upload->expires_ms),
+            RD_STORE_VALUE_BLOB(seal, sizeof seal))));
     return rd_store_db_commit(db);
 }
 
@@ -153,8 +153,8 @@ rd_err rd_store_upload_create(struct rd_store *store, const struct rd_key *key,
     return err;
 }
 
-/* Position of `id` among the claims, or `count`. Under the claims' lock. At most as many as there are
- * connections, and rarely more than a few. */
+/* Position of `id` among the claims, or `count`. Under the claims' lock. At most as many as there
+ * are connections, and rarely more than a few. */
 static size_t claim_index(const struct rd_store_claims *claims, const char *id)
 {
     size_t i = 0;
@@ -193,9 +193,9 @@ rd_err rd_store_upload_claim(struct rd_store *store, const char *token, size_t l
     struct rd_upload upload;
     rd_hash_sha256(token, len, token_hash);
     (void)pthread_mutex_lock(&store->uploads.lock);
-    rd_err err = look_up(store, RD_STORE_SQL_UPLOAD_BY_TOKEN,
-                         RD_STORE_VALUES(RD_STORE_VALUE_BLOB(token_hash, RD_HASH_LEN)), &upload,
-                         found_hash);
+    rd_err err =
+        look_up(store, RD_STORE_SQL_UPLOAD_BY_TOKEN,
+                RD_STORE_VALUES(RD_STORE_VALUE_BLOB(token_hash, RD_HASH_LEN)), &upload, found_hash);
     if (err == RD_OK && (upload.done || upload.expires_ms <= store->now_ms() ||
                          claim_index(&store->uploads, upload.id) < store->uploads.count)) {
         err = RD_ERR_GONE;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What librender makes of an answer that is no success, from a gateway that means harm: the first byte
- * chooses the HTTP status, the rest is the body. The text for people must be UTF-8 without control
- * characters, bounded, and never empty. */
+ * What librender makes of an answer that is no success, from a gateway that means harm: the first
+ * byte chooses the HTTP status, the rest is the body. The text for people must be UTF-8 without
+ * control characters, bounded, and never empty. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,7 +15,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const long statuses[] = {301, 400, 401, 404, 429, 500, 502, 503};
     static render_client *client;
-    if (size == 0 || (client == NULL && render_client_new("http://x", NULL, &client) != RENDER_OK)) {
+    if (size == 0 ||
+        (client == NULL && render_client_new("http://x", NULL, &client) != RENDER_OK)) {
         return 0;
     }
     struct rd_buf body;

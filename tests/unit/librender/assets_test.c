@@ -79,7 +79,8 @@ static void test_fetch(void **state)
     (void)snprintf(other, sizeof other, "%s0.example/a/x", stub_url);
     assert_int_not_equal(render_fetch(client, other, &output), RENDER_OK);
 
-    static const char *const bad[] = {"", "a_", "a_../../x", "file:///etc/passwd", "ftp://x/y", "x.png"};
+    static const char *const bad[] = {"",          "a_",   "a_../../x", "file:///etc/passwd",
+                                      "ftp://x/y", "x.png"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         assert_int_equal(render_fetch(client, bad[i], &output), RENDER_ERR_USAGE);
         assert_null(output.bytes);
@@ -99,8 +100,10 @@ static void test_attestation(void **state)
     assert_non_null(strstr(text, "payloadType"));
     render_free(text);
     text = NULL;
-    assert_int_equal(render_attestation(client, "a_000000000000never", 30, &text), RENDER_ERR_REFUSED);
-    assert_int_equal(render_attestation(client, "a_000000000000none", 20000, &text), RENDER_ERR_REFUSED);
+    assert_int_equal(render_attestation(client, "a_000000000000never", 30, &text),
+                     RENDER_ERR_REFUSED);
+    assert_int_equal(render_attestation(client, "a_000000000000none", 20000, &text),
+                     RENDER_ERR_REFUSED);
     assert_int_equal(render_attestation(client, "none", 0, &text), RENDER_ERR_USAGE);
     assert_null(text);
     render_client_free(client);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The client object: what it takes, the names, and how failures of all kinds become a status and words.
+ * The client object: what it takes, the names, and how failures of all kinds become a status and
+ * words.
  */
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -23,10 +24,19 @@ static void test_urls_and_keys(void **state)
     (void)state;
     static const char *const good[] = {"http://localhost", "https://render.example:8443/media/",
                                        "http://[::1]:8080", "http://127.0.0.1:1/"};
-    static const char *const bad[] = {"", "localhost:8080", "ftp://host", "http://", "http:///x",
-                                      "http://user:pass@host", "http://host?x", "http://host#x",
-                                      "http://ho st", "http://host\r\nX: y", "file:///etc/passwd"};
-    static const char *const bad_keys[] = {"", "with space", "line\nX-Evil: 1", "\xc3\xab", "tab\t"};
+    static const char *const bad[] = {"",
+                                      "localhost:8080",
+                                      "ftp://host",
+                                      "http://",
+                                      "http:///x",
+                                      "http://user:pass@host",
+                                      "http://host?x",
+                                      "http://host#x",
+                                      "http://ho st",
+                                      "http://host\r\nX: y",
+                                      "file:///etc/passwd"};
+    static const char *const bad_keys[] = {"", "with space", "line\nX-Evil: 1", "\xc3\xab",
+                                           "tab\t"};
     char long_url[2100] = "http://";
     char long_key[258];
     memset(long_url + 7, 'a', 2042);
@@ -69,8 +79,9 @@ static void test_every_status(void **state)
         {"/case/status:404", RENDER_ERR_REFUSED, -1, "nothing is here"},
         {"/case/status:409", RENDER_ERR_REFUSED, -1, "status 409"},
         {"/case/status:413", RENDER_ERR_REFUSED, -1, "status 413"},
-        {"/case/status:429", RENDER_ERR_BUSY, 7, "too many requests; wait for Retry-After\n"
-                                                 "  try again in 7 s\n  request id: " REQUEST_ID},
+        {"/case/status:429", RENDER_ERR_BUSY, 7,
+         "too many requests; wait for Retry-After\n"
+         "  try again in 7 s\n  request id: " REQUEST_ID},
         {"/case/status:503", RENDER_ERR_BUSY, 7, "every slot for this model is taken"},
         {"/case/status:500", RENDER_ERR_SERVER, -1, "the log has the request id"},
         {"/case/status:504", RENDER_ERR_SERVER, -1, "did not answer in time"},
@@ -80,7 +91,8 @@ static void test_every_status(void **state)
          "  seed: a whole number\n  request id: " REQUEST_ID},
         {"/case/html", RENDER_ERR_SERVER, -1,
          "HTTP status 502, not from a Render gateway: <html>Bad Gateway ?[31m\n  request id"},
-        {"/case/redirect", RENDER_ERR_SERVER, -1, "sends this elsewhere (https://elsewhere.example/)"},
+        {"/case/redirect", RENDER_ERR_SERVER, -1,
+         "sends this elsewhere (https://elsewhere.example/)"},
         {"/case/bad-error", RENDER_ERR_REFUSED, -1, "HTTP status 400, not from a Render gateway"},
         {"/case/text", RENDER_ERR_SERVER, -1, "answered text/plain instead of JSON"},
         {"/case/cut", RENDER_ERR_SERVER, -1, "the answer was cut off"},
@@ -112,7 +124,8 @@ static void test_no_control_characters_from_a_server(void **state)
     (void)state;
     char *json = NULL;
     render_client *client = test_client(NULL);
-    assert_int_equal(render_call(client, "GET", "/case/evil-error", NULL, &json), RENDER_ERR_REFUSED);
+    assert_int_equal(render_call(client, "GET", "/case/evil-error", NULL, &json),
+                     RENDER_ERR_REFUSED);
     const unsigned char *text = (const unsigned char *)render_client_error(client);
     for (size_t i = 0; text[i] != '\0'; i++) {
         assert_true(text[i] >= 0x20 || text[i] == '\n');
@@ -153,7 +166,8 @@ static void test_a_missing_ca_file(void **state)
     char *json = NULL;
     char url[80];
     render_client *client = NULL;
-    (void)snprintf(url, sizeof url, "https%s", stub_url + 4); /* speaks no TLS: fails, whatever CA */
+    (void)snprintf(url, sizeof url, "https%s",
+                   stub_url + 4); /* speaks no TLS: fails, whatever CA */
     assert_int_equal(render_client_new(url, NULL, &client), RENDER_OK);
     assert_int_equal(render_call(client, "GET", "/models", NULL, &json), RENDER_ERR_CONNECT);
     assert_int_equal(render_client_ca_file(client, "/nonexistent.pem"), RENDER_OK);
@@ -187,8 +201,8 @@ static void test_what_is_sent(void **state)
                      RENDER_OK);
     assert_string_equal(json, "");
     render_free(json);
-    static const char *const bad[][2] = {{"GET", "models"}, {"get", "/models"}, {"", "/models"},
-                                         {"GET\r\nX: y", "/"}, {"GET", ""}};
+    static const char *const bad[][2] = {
+        {"GET", "models"}, {"get", "/models"}, {"", "/models"}, {"GET\r\nX: y", "/"}, {"GET", ""}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         assert_int_equal(render_call(client, bad[i][0], bad[i][1], NULL, &json), RENDER_ERR_USAGE);
     }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Generation: paths, bodies, pictures as data URIs, outputs, and every argument that cannot be right. */
+ * Generation: paths, bodies, pictures as data URIs, outputs, and every argument that cannot be
+ * right. */
 #include "fixture.h"
 
 static const unsigned char png[] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n', 0, 0, 0, 13};
@@ -59,7 +60,8 @@ static void test_paths(void **state)
          "/image/black-forest-labs/FLUX.1-schnell/t2i", "image/png"},
         {"a/b", NULL, "512", "torch", "image/webp", NULL, NULL, 0,
          "/image/a/b/t2i?format=512&backend=torch", "image/webp"},
-        {"a/b", NULL, NULL, "x y&z", NULL, NULL, NULL, 0, "/image/a/b/t2i?backend=x%20y%26z", "image/png"},
+        {"a/b", NULL, NULL, "x y&z", NULL, NULL, NULL, 0, "/image/a/b/t2i?backend=x%20y%26z",
+         "image/png"},
         {"../x", NULL, NULL, NULL, NULL, NULL, NULL, 0, "", NULL},
         {"a b/\xc3\xab?", "a/b", NULL, NULL, NULL, NULL, NULL, 0, "/image/a%20b/%C3%AB%3F/a%2Fb",
          "image/png"},
@@ -109,8 +111,9 @@ static void test_pictures_and_fields(void **state)
     request.image_file = file;
     request.mask_file = "https://pictures.example/mask.png";
     request.seed = 5;
-    request.fields_json = "{\"steps\":8,\"prompt\":\"lost\",\"seed\":9,\"image\":\"lost\",\"count\":1,"
-                          "\"cfg\":0.1,\"lora\":[{\"id\":\"x\"}]}";
+    request.fields_json =
+        "{\"steps\":8,\"prompt\":\"lost\",\"seed\":9,\"image\":\"lost\",\"count\":1,"
+        "\"cfg\":0.1,\"lora\":[{\"id\":\"x\"}]}";
     assert_int_equal(render_generate(client, &request, &output), RENDER_OK);
     render_output_done(&output);
     json_t *last = test_last();
@@ -183,20 +186,31 @@ static void test_wrong_arguments(void **state)
         {{.model = "a/b", .prompt = "p", .seed = -2}, RENDER_ERR_USAGE, "seed"},
         {{.model = "a/b", .prompt = "p", .seed = 4294967296}, RENDER_ERR_USAGE, "seed"},
         {{.model = "a/b", .prompt = "p", .seed = -1, .content_type = ""}, RENDER_ERR_USAGE, "type"},
-        {{.model = "a/b", .prompt = "p", .seed = -1, .content_type = "a\r\nX: y"}, RENDER_ERR_USAGE, "type"},
+        {{.model = "a/b", .prompt = "p", .seed = -1, .content_type = "a\r\nX: y"},
+         RENDER_ERR_USAGE,
+         "type"},
         {{.model = "a/b", .prompt = "p", .seed = -1, .task = ""}, RENDER_ERR_USAGE, "task"},
-        {{.model = "a/b", .prompt = "p", .seed = -1, .fields_json = "[]"}, RENDER_ERR_USAGE, "JSON object"},
-        {{.model = "a/b", .prompt = "p", .seed = -1, .fields_json = ""}, RENDER_ERR_USAGE, "JSON object"},
-        {{.model = "a/b", .prompt = "p", .seed = -1, .fields_json = "{\"a\":1,\"a\":2}"}, RENDER_ERR_USAGE,
+        {{.model = "a/b", .prompt = "p", .seed = -1, .fields_json = "[]"},
+         RENDER_ERR_USAGE,
          "JSON object"},
-        {{.model = "a/b", .prompt = "p", .seed = -1, .fields_json = "{\"count\":2}"}, RENDER_ERR_USAGE,
+        {{.model = "a/b", .prompt = "p", .seed = -1, .fields_json = ""},
+         RENDER_ERR_USAGE,
+         "JSON object"},
+        {{.model = "a/b", .prompt = "p", .seed = -1, .fields_json = "{\"a\":1,\"a\":2}"},
+         RENDER_ERR_USAGE,
+         "JSON object"},
+        {{.model = "a/b", .prompt = "p", .seed = -1, .fields_json = "{\"count\":2}"},
+         RENDER_ERR_USAGE,
          "render_generate_many"},
-        {{.model = "a/b", .prompt = "p", .seed = -1, .image_file = "/nonexistent"}, RENDER_ERR_IO,
+        {{.model = "a/b", .prompt = "p", .seed = -1, .image_file = "/nonexistent"},
+         RENDER_ERR_IO,
          "image: cannot open /nonexistent"},
-        {{.model = "a/b", .prompt = "p", .seed = -1, .image_file = ""}, RENDER_ERR_USAGE,
+        {{.model = "a/b", .prompt = "p", .seed = -1, .image_file = ""},
+         RENDER_ERR_USAGE,
          "image: no file is named"},
         {{.model = "a/b", .prompt = "p", .seed = -1, .mask_file = "/tmp"}, RENDER_ERR_IO, "mask: "},
-        {{.model = "a/b", .prompt = "p", .seed = -1, .image_file = text_file}, RENDER_ERR_USAGE,
+        {{.model = "a/b", .prompt = "p", .seed = -1, .image_file = text_file},
+         RENDER_ERR_USAGE,
          "is not a PNG, JPEG or WebP file"},
     };
     render_client *client = test_client(TEST_KEY);
@@ -269,7 +283,8 @@ static void test_many(void **state)
     render_output_done(&outputs[0]);
     assert_int_equal(render_generate_many(client, &request, 0, outputs), RENDER_ERR_USAGE);
     assert_int_equal(render_generate_many(client, &request, 5, outputs), RENDER_ERR_USAGE);
-    static const char *const prompts[] = {"too few", "wrong length", "case:text", "case:status:503"};
+    static const char *const prompts[] = {"too few", "wrong length", "case:text",
+                                          "case:status:503"};
     for (size_t i = 0; i < 4; i++) {
         request = test_request(prompts[i]);
         assert_int_equal(render_generate_many(client, &request, 2, outputs),

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * render_verify against a known answer: an envelope over a statement about the bytes "abc", signed with
- * the key of RFC 8032's first test; the same with each byte changed, and with wrong keys. */
+ * render_verify against a known answer: an envelope over a statement about the bytes "abc", signed
+ * with the key of RFC 8032's first test; the same with each byte changed, and with wrong keys. */
 #include "fixture.h"
 
-#define PAYLOAD                                                                                       \
-    "eyJfdHlwZSI6Imh0dHBzOi8vaW4tdG90by5pby9TdGF0ZW1lbnQvdjEiLCJzdWJqZWN0IjpbeyJuYW1lIjoib3V0LnBuZyIsImRp" \
-    "Z2VzdCI6eyJzaGEyNTYiOiJiYTc4MTZiZjhmMDFjZmVhNDE0MTQwZGU1ZGFlMjIyM2IwMDM2MWEzOTYxNzdhOWNiNDEwZmY2MWYy" \
-    "MDAxNWFkIn19XSwicHJlZGljYXRlVHlwZSI6Imh0dHBzOi8vc2xzYS5kZXYvcHJvdmVuYW5jZS92MSIsInByZWRpY2F0ZSI6e319"
-#define SIGNATURE \
+#define PAYLOAD                                                                                    \
+    "eyJfdHlwZSI6Imh0dHBzOi8vaW4tdG90by5pby9TdGF0ZW1lbnQvdjEiLCJzdWJqZWN0IjpbeyJuYW1lIjoib3V0LnBu" \
+    "ZyIsImRp"                                                                                     \
+    "Z2VzdCI6eyJzaGEyNTYiOiJiYTc4MTZiZjhmMDFjZmVhNDE0MTQwZGU1ZGFlMjIyM2IwMDM2MWEzOTYxNzdhOWNiNDEw" \
+    "ZmY2MWYy"                                                                                     \
+    "MDAxNWFkIn19XSwicHJlZGljYXRlVHlwZSI6Imh0dHBzOi8vc2xzYS5kZXYvcHJvdmVuYW5jZS92MSIsInByZWRpY2F0" \
+    "ZSI6e319"
+#define SIGNATURE                                                                                  \
     "KaK8WHqgp+ND6PTMJFEVvIS6COtYZ4tKnypswiJuz7xPVQ6FfcliGE4JhxjJEp56MjhrbCpUX+vIC/enfp88Bw=="
 #define KEY_ID "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
 #define KEY_HEX "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
@@ -22,7 +25,8 @@ static const char jwks[] = "{\"keys\":[{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\
 static void test_it_holds(void **state)
 {
     (void)state;
-    static const char *const keys[] = {jwks, KEY_HEX, "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="};
+    static const char *const keys[] = {jwks, KEY_HEX,
+                                       "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="};
     for (size_t i = 0; i < 3; i++) {
         render_verdict verdict = RENDER_VERDICT_INIT;
         render_status status = render_verify("abc", 3, envelope, keys[i], &verdict);
@@ -76,7 +80,8 @@ static void test_every_flipped_bit_of_the_envelope(void **state)
                 harmless++;
             } else {
                 assert_int_equal(status, RENDER_ERR_UNVERIFIED);
-                assert_int_equal(verdict.signature_ok && verdict.statement_ok && verdict.subject_ok, 0);
+                assert_int_equal(verdict.signature_ok && verdict.statement_ok && verdict.subject_ok,
+                                 0);
                 assert_non_null(verdict.problem);
             }
             render_verdict_done(&verdict);
@@ -99,7 +104,8 @@ static void test_wrong_keys_and_nonsense(void **state)
     render_verdict_done(&verdict);
     static const char *const bad_keys[] = {"", "zz", "{\"keys\":[]}", "[1]", "11qYAY"};
     for (size_t i = 0; i < sizeof bad_keys / sizeof *bad_keys; i++) {
-        assert_int_equal(render_verify("abc", 3, envelope, bad_keys[i], &verdict), RENDER_ERR_USAGE);
+        assert_int_equal(render_verify("abc", 3, envelope, bad_keys[i], &verdict),
+                         RENDER_ERR_USAGE);
         assert_non_null(verdict.problem);
         render_verdict_done(&verdict);
     }

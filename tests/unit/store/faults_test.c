@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One story (open, make keys, revoke, upload, close), told again and again with one thing failing each
- * time: the Nth write, sync or read of SQLite, the Nth allocation of SQLite's or of ours. Whatever
- * happens, a call says so, nothing crashes or leaks, and after a restart everything that was promised
- * stands: a key that was handed out is accepted, a revoked one is not, a finished upload resolves. */
+ * One story (open, make keys, revoke, upload, close), told again and again with one thing failing
+ * each time: the Nth write, sync or read of SQLite, the Nth allocation of SQLite's or of ours.
+ * Whatever happens, a call says so, nothing crashes or leaks, and after a restart everything that
+ * was promised stands: a key that was handed out is accepted, a revoked one is not, a finished
+ * upload resolves. */
 #include "fixture.h"
 
 static const char *const kinds[] = {"write", "full disk", "sync", "read"};
@@ -48,7 +49,8 @@ static int shim_close(sqlite3_file *file)
 }
 static int shim_read(sqlite3_file *file, void *out, int len, sqlite3_int64 at)
 {
-    return strikes(READ) ? SQLITE_IOERR_READ : real_of(file)->pMethods->xRead(real_of(file), out, len, at);
+    return strikes(READ) ? SQLITE_IOERR_READ
+                         : real_of(file)->pMethods->xRead(real_of(file), out, len, at);
 }
 static int shim_write(sqlite3_file *file, const void *data, int len, sqlite3_int64 at)
 {
@@ -117,12 +119,14 @@ static int shim_unmap(sqlite3_file *file, int remove)
     return real_of(file)->pMethods->xShmUnmap(real_of(file), remove);
 }
 
-static int shim_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int flags, int *ret_flags)
+static int shim_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int flags,
+                     int *ret_flags)
 {
     static const sqlite3_io_methods methods = {
-        2, shim_close, shim_read, shim_write, shim_truncate, shim_sync, shim_size, shim_lock,
-        shim_unlock, shim_reserved, shim_control, shim_sector, shim_device, shim_map, shim_shm_lock,
-        shim_barrier, shim_unmap, NULL, NULL};
+        2,           shim_close, shim_read,     shim_write,    shim_truncate, shim_sync,
+        shim_size,   shim_lock,  shim_unlock,   shim_reserved, shim_control,  shim_sector,
+        shim_device, shim_map,   shim_shm_lock, shim_barrier,  shim_unmap,    NULL,
+        NULL};
     struct shim *shim = (struct shim *)file;
     (void)vfs;
     shim->real = (sqlite3_file *)(shim + 1);
@@ -189,7 +193,8 @@ struct promises {
 
 static const uint8_t content[RD_HASH_LEN] = {42};
 
-static void tell_uploads(struct rd_store *store, const struct rd_key *key, struct promises *promises)
+static void tell_uploads(struct rd_store *store, const struct rd_key *key,
+                         struct promises *promises)
 {
     struct rd_upload upload;
     char token[RD_UPLOAD_TOKEN_LEN + 1];
@@ -228,7 +233,8 @@ static void tell(struct promises *promises)
     if (rd_store_key_create(store, "beta", "doomed", 1, 0, &doomed, text, &why) == RD_OK) {
         err = rd_store_key_revoke(store, NULL, doomed.id);
         struct rd_key got;
-        assert_int_equal(rd_store_key_check(store, text, RD_KEY_TEXT_LEN, &got), RD_ERR_UNAUTHORIZED);
+        assert_int_equal(rd_store_key_check(store, text, RD_KEY_TEXT_LEN, &got),
+                         RD_ERR_UNAUTHORIZED);
         if (err == RD_OK) {
             memcpy(promises->revoked, text, sizeof text);
             promises->has_revoked = true;

@@ -93,8 +93,8 @@ static inline struct rd_key test_key(struct rd_store *store, const char *tenant,
 {
     struct rd_key key;
     struct rd_why why = {""};
-    if (rd_store_key_create(store, tenant, "a name", RD_SCOPE_GENERATE | RD_SCOPE_READ, 0, &key, text,
-                            &why) != RD_OK) {
+    if (rd_store_key_create(store, tenant, "a name", RD_SCOPE_GENERATE | RD_SCOPE_READ, 0, &key,
+                            text, &why) != RD_OK) {
         fail_msg("rd_store_key_create: %s", why.text);
     }
     return key;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The text of API keys: the checksum against published answers, every altered character, every length. */
+ * The text of API keys: the checksum against published answers, every altered character, every
+ * length. */
 #include "fixture.h"
 
 static void test_crc32_known_answers(void **state)
@@ -30,7 +31,8 @@ static void test_known_key(void **state)
 {
     (void)state;
     /* zlib.crc32(b"rk_" + b"0" * 30) = 3685272945 = "41P1qD" in base62. */
-    static const char text[] = "rk_000000000000000000000000000000" "41P1qD";
+    static const char text[] = "rk_000000000000000000000000000000"
+                               "41P1qD";
     assert_true(rd_store_key_text_valid(text, strlen(text)));
 }
 

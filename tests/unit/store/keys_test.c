@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * API keys: what is accepted and what is refused, tenants apart, limits, last use, restart, and many
- * threads at once. */
+ * API keys: what is accepted and what is refused, tenants apart, limits, last use, restart, and
+ * many threads at once. */
 #include <pthread.h>
 
 #include "base/clock.h"
@@ -88,9 +88,9 @@ static void test_expiry_to_the_millisecond(void **state)
     char text[RD_KEY_TEXT_LEN + 1];
     struct rd_key key;
     uint64_t now = test_clock();
-    assert_int_equal(rd_store_key_create(store, "acme", "n", RD_SCOPE_READ, now + 1000, &key, text,
-                                         NULL),
-                     RD_OK);
+    assert_int_equal(
+        rd_store_key_create(store, "acme", "n", RD_SCOPE_READ, now + 1000, &key, text, NULL),
+        RD_OK);
     atomic_store(&test_now, now + 999);
     assert_int_equal(check(store, text, &key), RD_OK);
     atomic_store(&test_now, now + 1000);
@@ -231,7 +231,10 @@ static void test_limits_of_tenant_name_scopes_expiry(void **state)
         {"t", "a\nb", 1, 0, "name"},
         {"t", "a\x1b[2J", 1, 0, "name"},
         {"t", "a\x7f", 1, 0, "name"},
-        {"t", "\xc2\x9b" "2J", 1, 0, "name"},
+        {"t",
+         "\xc2\x9b"
+         "2J",
+         1, 0, "name"},
         {"t", "\xff", 1, 0, "name"},
         {"t", "\xc3", 1, 0, "name"},
         {"t", "n", 0, 0, "scopes"},
@@ -270,7 +273,8 @@ static void test_no_more_keys_than_the_limit(void **state)
     (void)test_key(store, "acme", text);
     size_t count = store->keys.count;
     store->keys.count = RD_STORE_KEYS_MAX; /* as if there were so many */
-    assert_int_equal(rd_store_key_create(store, "acme", "n", 1, 0, &key, text, &why), RD_ERR_CONFLICT);
+    assert_int_equal(rd_store_key_create(store, "acme", "n", 1, 0, &key, text, &why),
+                     RD_ERR_CONFLICT);
     assert_non_null(strstr(why.text, "100000"));
     store->keys.count = count;
     (void)test_key(store, "acme", text);
@@ -282,7 +286,8 @@ static uint64_t used_in_file(void)
     sqlite3 *db = NULL;
     sqlite3_stmt *row = NULL;
     assert_int_equal(sqlite3_open(test_path("render.db"), &db), SQLITE_OK);
-    assert_int_equal(sqlite3_prepare_v2(db, "SELECT last_used_ms FROM keys", -1, &row, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(db, "SELECT last_used_ms FROM keys", -1, &row, NULL),
+                     SQLITE_OK);
     assert_int_equal(sqlite3_step(row), SQLITE_ROW);
     uint64_t used = (uint64_t)sqlite3_column_int64(row, 0);
     (void)sqlite3_finalize(row);
@@ -357,7 +362,8 @@ static void test_no_secret_is_in_any_file(void **state)
     char token[RD_UPLOAD_TOKEN_LEN + 1];
     struct rd_upload upload;
     struct rd_key key = test_key(store, "acme", text);
-    assert_int_equal(rd_store_upload_create(store, &key, "image/png", 1, 1000, &upload, token), RD_OK);
+    assert_int_equal(rd_store_upload_create(store, &key, "image/png", 1, 1000, &upload, token),
+                     RD_OK);
     char secret[RD_KEY_TEXT_LEN];
     (void)snprintf(secret, sizeof secret, "%.20s", text + 13); /* beyond what is shown */
     static const char *const open_files[] = {"render.db", "render.db-wal", "render.db-shm", "lock"};
@@ -441,7 +447,8 @@ static void test_a_check_is_quick(void **state)
     }
     print_message("# a key check takes %llu ns\n", (unsigned long long)best);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && !defined(__has_feature)
-    assert_true(best < 20000); /* goal 2 us; the slack is for slow machines, a disk access is over it */
+    assert_true(best <
+                20000); /* goal 2 us; the slack is for slow machines, a disk access is over it */
 #endif
     rd_store_close(store);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Opening the store: what is made, what is refused and in which words, damage in every page, and what
- * stands after a kill. */
+ * Opening the store: what is made, what is refused and in which words, damage in every page, and
+ * what stands after a kill. */
 #include <signal.h>
 #include <sys/wait.h>
 
@@ -19,7 +19,8 @@ static void test_open_makes_private_files(void **state)
     (void)state;
     mode_t old = umask(0);
     struct rd_store *store = test_open();
-    static const char *const names[] = {"render.db", "render.db-wal", "render.db-shm", "pepper", "lock"};
+    static const char *const names[] = {"render.db", "render.db-wal", "render.db-shm", "pepper",
+                                        "lock"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         assert_int_equal(mode_of(names[i]), 0600);
     }
@@ -104,14 +105,16 @@ static struct snapshot filled_store(void)
     (void)test_key(store, "beta", text);
     (void)test_key(store, "acme", text);
     assert_int_equal(rd_store_key_revoke(store, NULL, key.id), RD_OK);
-    assert_int_equal(rd_store_upload_create(store, &key, "image/png", 5, 1000, &upload, token), RD_OK);
+    assert_int_equal(rd_store_upload_create(store, &key, "image/png", 5, 1000, &upload, token),
+                     RD_OK);
     assert_int_equal(rd_store_key_list(store, NULL, snap, &snapshot), RD_OK);
     assert_int_equal(snapshot.count, 3);
     rd_store_close(store);
     return snapshot;
 }
 
-/* Opens the damaged file: it may be refused with a clear word, or believed; never believed wrongly. */
+/* Opens the damaged file: it may be refused with a clear word, or believed; never believed wrongly.
+ */
 static bool open_damaged(const struct snapshot *truth)
 {
     struct rd_store *store = NULL;
@@ -308,8 +311,8 @@ static void test_unreadable_pepper(void **state)
     assert_int_equal(chown(test_dir, 0, 0), 0);
 }
 
-/* A child makes keys and tells each over a pipe after the call returned; it is killed; all that were
- * told must be there. */
+/* A child makes keys and tells each over a pipe after the call returned; it is killed; all that
+ * were told must be there. */
 static void test_what_returned_survives_a_kill(void **state)
 {
     (void)state;
@@ -358,8 +361,8 @@ static void test_a_full_disk_is_told_and_survived(void **state)
     struct rd_key key;
     (void)test_key(store, "acme", text);
     /* SQLite answers SQLITE_FULL as it does for ENOSPC when the file may not grow. */
-    assert_int_equal(sqlite3_exec(store->writer.handle, "PRAGMA max_page_count=1", NULL, NULL, NULL),
-                     SQLITE_OK);
+    assert_int_equal(
+        sqlite3_exec(store->writer.handle, "PRAGMA max_page_count=1", NULL, NULL, NULL), SQLITE_OK);
     rd_err err = RD_OK;
     for (int i = 0; i < 200 && err == RD_OK; i++) {
         err = rd_store_key_create(store, "acme", "n", 1, 0, &key, other, NULL);
@@ -368,7 +371,8 @@ static void test_a_full_disk_is_told_and_survived(void **state)
     assert_true(rd_store_healthy(store)); /* room may come back */
     assert_int_equal(rd_store_key_check(store, text, RD_KEY_TEXT_LEN, &key), RD_OK);
     assert_int_equal(
-        sqlite3_exec(store->writer.handle, "PRAGMA max_page_count=100000", NULL, NULL, NULL), SQLITE_OK);
+        sqlite3_exec(store->writer.handle, "PRAGMA max_page_count=100000", NULL, NULL, NULL),
+        SQLITE_OK);
     (void)test_key(store, "acme", other);
     rd_store_close(store);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Upload tickets: one PUT each, one hour, claims, restarts, sweeping, limits, and a race for a claim. */
+ * Upload tickets: one PUT each, one hour, claims, restarts, sweeping, limits, and a race for a
+ * claim. */
 #include <pthread.h>
 
 #include "base/limits.h"
@@ -105,8 +106,12 @@ static void test_wrong_tokens_and_ids(void **state)
     assert_int_equal(rd_store_upload_claim(store, token, 0, &got), RD_ERR_NOT_FOUND);
     assert_int_equal(claim(store, "' OR 1=1 --                   ", &got), RD_ERR_NOT_FOUND);
     assert_int_equal(claim(store, made.id, &got), RD_ERR_NOT_FOUND);
-    static const char *const ids[] = {"", "a_", "a_../../etc/passwd", "a_0000000000000000000000",
-                                      "key_000000000000000000000", "a_' OR 1=1 --000000000000000"};
+    static const char *const ids[] = {"",
+                                      "a_",
+                                      "a_../../etc/passwd",
+                                      "a_0000000000000000000000",
+                                      "key_000000000000000000000",
+                                      "a_' OR 1=1 --000000000000000"};
     for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
         assert_int_equal(rd_store_upload_resolve(store, ids[i], &got), RD_ERR_NOT_FOUND);
     }
@@ -186,7 +191,8 @@ static void test_limits_of_a_ticket(void **state)
         rd_err err;
     } rows[] = {
         {"image/png", 1, 1, RD_OK},
-        {"1234567890123456789012345678901", RD_LIMIT_UPLOAD_BYTES, RD_STORE_TICKET_TTL_MS_MAX, RD_OK},
+        {"1234567890123456789012345678901", RD_LIMIT_UPLOAD_BYTES, RD_STORE_TICKET_TTL_MS_MAX,
+         RD_OK},
         {"12345678901234567890123456789012", 1, 1, RD_ERR_INVALID_REQUEST},
         {"", 1, 1, RD_ERR_INVALID_REQUEST},
         {"image/png", 0, 1, RD_ERR_INVALID_REQUEST},
@@ -198,8 +204,8 @@ static void test_limits_of_a_ticket(void **state)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct rd_upload upload;
         char token[RD_UPLOAD_TOKEN_LEN + 1] = "untouched";
-        assert_int_equal(rd_store_upload_create(store, &key, rows[i].type, rows[i].bytes, rows[i].ttl,
-                                                &upload, token),
+        assert_int_equal(rd_store_upload_create(store, &key, rows[i].type, rows[i].bytes,
+                                                rows[i].ttl, &upload, token),
                          rows[i].err);
         assert_int_equal(strcmp(token, "untouched") == 0, rows[i].err != RD_OK);
     }
