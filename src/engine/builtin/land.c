@@ -7,7 +7,7 @@
 
 #include "engine/builtin/palette.h"
 
-enum { PEAKS = 7, STARS = 90, BIG_STARS = 8 };
+enum { PEAKS = 7, STARS = 90, BIG_STARS = 8, BAND_ROWS = 32 };
 
 struct range {
     const struct rd_plan_subject *subject;
@@ -76,30 +76,48 @@ static struct rd_rgb hill_colour(const struct range *r, int32_t x, int32_t depth
     return rd_palette_mix(r->dim, r->lit, light);
 }
 
-static void draw_range(const struct range *r, int32_t alpha, struct rd_surface *surface)
+static struct rd_rgb range_colour(const struct range *r, int32_t x, int32_t depth, int32_t height)
 {
+    return r->mountain ? mountain_colour(r, x, depth, height) : hill_colour(r, x, depth);
+}
+
+static rd_err draw_range(const struct range *r, int32_t alpha, struct rd_surface *surface,
+                         const struct rd_pulse *pulse)
+{
+    int32_t heights[RD_SURFACE_SIDE_MAX]; /* 1/16 pixels */
+    int32_t highest = 0;
     for (int32_t x = 0; x < surface->width; x++) {
-        int32_t height = range_height(r, x); /* 1/16 pixels */
-        int32_t top = r->base * 16 - height;
-        int32_t y0 = rd_noise_clamp(top >> 4, 0, surface->height);
+        heights[x] = range_height(r, x);
+        highest = heights[x] > highest ? heights[x] : highest;
+    }
+    int32_t first = rd_noise_clamp((r->base * 16 - highest) >> 4, 0, surface->height);
+    for (int32_t y = first; y < surface->height; y++) {
+        RD_TRY(y % BAND_ROWS == 0 ? rd_pulse_check(pulse) : RD_OK);
+        uint8_t *p = surface->rgb + (size_t)y * (size_t)surface->width * 3;
         struct rd_rgb c = {0, 0, 0};
-        for (int32_t y = y0; y < surface->height; y++) {
+        for (int32_t x = 0, known = 0; x < surface->width; x++, p += 3) {
+            int32_t top = r->base * 16 - heights[x];
             int32_t depth = y - (top >> 4);
-            int32_t cover = y == top >> 4 ? 256 - (top & 15) * 16 : 256;
-            if (((y + x) & 1) == 0 || y == y0 || depth < 3) { /* strokes are wider than two pixels */
-                c = r->mountain ? mountain_colour(r, x, depth, height >> 4) : hill_colour(r, x, depth);
+            if (depth < 0) {
+                known = 0;
+                continue;
             }
-            uint8_t *p = surface->rgb + ((size_t)y * (size_t)surface->width + (size_t)x) * 3;
-            int32_t a = cover * alpha >> 8;
+            if (known == 0) { /* one colour for three pixels: the finest stroke is wider */
+                c = range_colour(r, x, depth, heights[x] >> 4);
+                known = depth < 3 ? 1 : 3;
+            }
+            known--;
+            int32_t a = (depth == 0 ? 256 - (top & 15) * 16 : 256) * alpha >> 8;
             p[0] = (uint8_t)(p[0] + (c.r - p[0]) * a / 256);
             p[1] = (uint8_t)(p[1] + (c.g - p[1]) * a / 256);
             p[2] = (uint8_t)(p[2] + (c.b - p[2]) * a / 256);
         }
     }
+    return RD_OK;
 }
 
-void rd_land_draw(const struct rd_scene *scene, const struct rd_plan_subject *subject, int32_t x,
-                  struct rd_surface *surface)
+rd_err rd_land_draw(const struct rd_scene *scene, const struct rd_plan_subject *subject, int32_t x,
+                    struct rd_surface *surface, const struct rd_pulse *pulse)
 {
     const struct rd_frame *f = &scene->frame;
     int32_t side = f->width < f->height ? f->width : f->height;
@@ -127,11 +145,13 @@ void rd_land_draw(const struct rd_scene *scene, const struct rd_plan_subject *su
             r.base += (i - 1) * r.rise * 3 / 4 + r.rise / 2;
         }
         r.rise = r.rise > 0 ? r.rise : 1;
-        draw_range(&r, scene->plan->subject_alpha, surface);
+        RD_TRY(draw_range(&r, scene->plan->subject_alpha, surface, pulse));
     }
+    return RD_OK;
 }
 
-void rd_land_water(const struct rd_scene *scene, uint32_t turn, struct rd_surface *surface)
+rd_err rd_land_water(const struct rd_scene *scene, uint32_t turn, struct rd_surface *surface,
+                     const struct rd_pulse *pulse)
 {
     const struct rd_plan *plan = scene->plan;
     int32_t side = scene->frame.width < scene->frame.height ? scene->frame.width : scene->frame.height;
@@ -142,6 +162,7 @@ void rd_land_water(const struct rd_scene *scene, uint32_t turn, struct rd_surfac
     int32_t travel = (int32_t)((int64_t)plan->motion * rd_noise_sin(turn) / 32768);
     int32_t swell = (int32_t)((int64_t)plan->motion * (rd_noise_cos(turn) - 32767) / 32768);
     for (int32_t y = horizon > 0 ? horizon : 0; y < surface->height; y++) {
+        RD_TRY(y % BAND_ROWS == 0 ? rd_pulse_check(pulse) : RD_OK);
         int32_t depth = y - horizon;
         /* perspective: ripples are thin far away and wide at the shore */
         int32_t near = 16 + depth * 240 / (surface->height - horizon + 1);
@@ -164,6 +185,7 @@ void rd_land_water(const struct rd_scene *scene, uint32_t turn, struct rd_surfac
             p[2] = c.b;
         }
     }
+    return RD_OK;
 }
 
 /* The star `i`: place, size in 1/16 of the short side's per mille, and its own hash. */

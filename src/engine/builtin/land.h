@@ -8,10 +8,11 @@
 #include "engine/builtin/scene.h"
 
 /* A MOUNTAIN or HILL subject across the whole width; the highest peak is near column `x`. */
-void rd_land_draw(const struct rd_scene *scene, const struct rd_plan_subject *subject, int32_t x,
-                  struct rd_surface *surface);
+rd_err rd_land_draw(const struct rd_scene *scene, const struct rd_plan_subject *subject, int32_t x,
+                    struct rd_surface *surface, const struct rd_pulse *pulse) RD_MUST;
 /* From the horizon down: the rows above it, mirrored and rippled. Draw what it mirrors first. */
-void rd_land_water(const struct rd_scene *scene, uint32_t turn, struct rd_surface *surface);
+rd_err rd_land_water(const struct rd_scene *scene, uint32_t turn, struct rd_surface *surface,
+                     const struct rd_pulse *pulse) RD_MUST;
 /* Stars above the horizon; they twinkle with the loop. */
 void rd_land_stars(const struct rd_scene *scene, uint32_t turn, struct rd_surface *surface);
 /* The flow turns round the largest stars: appends them, returns the new count. */

@@ -18,8 +18,11 @@ enum {
     NODES_MAX = 256,   /* of the field, along the longer side */
     NOISE_CELL = 4,    /* pixels between evaluations of the smooth kinds of noise */
     MIP_LEVELS = 3,    /* 1, 1/4, 1/16 */
+    ASPECT_MAX = 8,
     WIDTH_MIN = 700,   /* 1/256 pixels: finer strokes cannot be seen */
     THIN = 135,        /* thickness of paint through which the noise still shows */
+    LATE = 36000,      /* Q16 of the schedule: from here on, specks that no stroke meets fade as well */
+    ODD = 84,          /* how far from the target a speck is, sum of three channels */
     NEAR_ENOUGH = 44,  /* sum of three channel differences that needs no stroke */
     EDGE = 26,         /* luma difference across a stroke's place that makes it follow the edge */
 };
@@ -96,7 +99,7 @@ static void mix_source(struct rd_painter *painter)
                                                 rd_scene_colour(&painter->scene, (uint32_t)luma * 257),
                                                 restyle);
             int32_t node = rd_field_at(&painter->scene.field, x, y)->value;
-            int32_t m = rd_noise_smooth(rd_noise_clamp((int64_t)grow * 2 - node, 0, 65536)) / 256;
+            int32_t m = rd_noise_smooth(rd_noise_clamp(((int64_t)grow * 17 - (int64_t)node * 7) / 10, 0, 65536)) / 256;
             int32_t relight = (int32_t)((int64_t)(luma - 118) * (65536 - grow) / 65536 * m / 460);
             const uint8_t c[3] = {from.r, from.g, from.b};
             for (int k = 0; k < 3; k++) {
@@ -208,10 +211,15 @@ static rd_err prepare(struct rd_painter *painter)
     return RD_OK;
 }
 
+bool rd_paint_size_ok(int32_t width, int32_t height)
+{
+    return width >= 1 && height >= 1 && width <= RD_SURFACE_SIDE_MAX && height <= RD_SURFACE_SIDE_MAX &&
+           width <= height * ASPECT_MAX && height <= width * ASPECT_MAX;
+}
+
 rd_err rd_painter_new(const struct rd_paint_input *input, struct rd_painter **ret)
 {
-    if (input->width < 1 || input->height < 1 || input->width > RD_SURFACE_SIDE_MAX ||
-        input->height > RD_SURFACE_SIDE_MAX) {
+    if (!rd_paint_size_ok(input->width, input->height)) {
         return RD_ERR_INVALID_REQUEST;
     }
     struct rd_painter *painter = rd_mem_alloc(sizeof *painter);
@@ -438,21 +446,32 @@ static unsigned first_step(const struct rd_painter *painter)
     return plan->steps - (unsigned)run;
 }
 
+static int32_t absolute(int32_t v)
+{
+    return v < 0 ? -v : v;
+}
+
 /* What no stroke has covered yet goes towards the target by itself, a little each step, as far as a
- * diffusion model's noise would: after the last step nothing of the noise is left bare. */
-static rd_err fade_noise(struct rd_painter *painter)
+ * diffusion model's noise would: after the last step nothing of the noise is left bare. Late in the
+ * work the same happens to specks of wrong colour that were left between strokes. */
+static rd_err fade_noise(struct rd_painter *painter, const struct pass *pass)
 {
     int32_t rate = 900 / (int32_t)painter->in.plan->steps;
-    rate = rate > 256 ? 256 : rate < 6 ? 6 : rate;
+    bool late = pass->progress > LATE;
+    rate = rate > 150 ? 150 : rate < 6 ? 6 : rate;
+    size_t level = pass->progress < 24000 ? 2 : pass->progress < 46000 ? 1 : 0;
     size_t width = (size_t)painter->in.width;
     for (int32_t y = 0; y < painter->in.height; y++) {
         if (y % 64 == 0) {
             RD_TRY(rd_pulse_check(&painter->in.pulse));
         }
         uint8_t *p = painter->canvas.pixels + (size_t)y * width * 4;
-        const uint8_t *t = painter->target[0].rgb + (size_t)y * width * 3;
-        for (size_t x = 0; x < width; x++, p += 4, t += 3) {
-            if (p[3] < THIN) {
+        const struct mip *mip = &painter->target[level];
+        const uint8_t *row = mip->rgb + (size_t)(y >> (2 * level)) * (size_t)mip->width * 3;
+        for (size_t x = 0; x < width; x++, p += 4) {
+            const uint8_t *t = row + (x >> (2 * level)) * 3;
+            bool odd = late && absolute(p[0] - t[0]) + absolute(p[1] - t[1]) + absolute(p[2] - t[2]) > ODD;
+            if (p[3] < THIN || odd) {
                 for (int k = 0; k < 3; k++) {
                     p[k] = (uint8_t)(p[k] + (t[k] - p[k]) * rate / 256);
                 }
@@ -479,7 +498,7 @@ rd_err rd_painter_step(struct rd_painter *painter, unsigned step)
         }
     }
     painter->steps_run++;
-    return fade_noise(painter);
+    return fade_noise(painter, &pass);
 }
 
 /* --- showing --- */
@@ -493,7 +512,7 @@ static void add_grain(const struct rd_painter *painter, int32_t y, uint8_t *p)
         amount = (int32_t)((int64_t)amount * plan->strength / 65536);
     }
     for (int32_t x = 0; x < painter->in.width; x++, p += 3) {
-        int32_t n = rd_noise_kind_at(RD_NOISE_GAUSSIAN, plan->seed + 0x6a41, x, y, 1) * amount / 700000;
+        int32_t n = rd_noise_kind_at(RD_NOISE_GAUSSIAN, plan->seed + 0x6a41, x, y, 1) * amount / 420000;
         for (int k = 0; k < 3; k++) {
             p[k] = (uint8_t)rd_noise_clamp(p[k] + n, 0, 255);
         }

@@ -23,8 +23,12 @@ struct rd_paint_input {
     struct rd_pulse pulse; /* asked between bands of rows */
 };
 
+/* Sizes that can be painted: 1..RD_SURFACE_SIDE_MAX a side, at most eight times as long as wide (so that
+ * coordinates, which count in short sides, stay small numbers). */
+bool rd_paint_size_ok(int32_t width, int32_t height);
+
 struct rd_painter;
-/* Draws the target and the noise. What `input` points to must outlive the painter. */
+/* Draws the target and the noise. INVALID_REQUEST for a size that is not ok. What `input` points to must outlive the painter. */
 rd_err rd_painter_new(const struct rd_paint_input *input, struct rd_painter **ret) RD_MUST;
 void rd_painter_free(struct rd_painter *painter); /* NULL is fine */
 /* Step 0..plan->steps - 1, in order. */

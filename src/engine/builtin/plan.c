@@ -43,9 +43,10 @@ struct intent {
     size_t last_first;   /* first of the subjects of the last noun */
     bool structure_said;
     unsigned styles;
-    unsigned placed_x, placed_y;  /* bit i: subject i has been put somewhere by a word */
-    uint32_t coloured;            /* bit i: subject i got its colour by a word */
-    int sizes[RD_PLAN_SUBJECTS];  /* percent */
+    struct {                      /* what words said of each subject */
+        bool placed_x, placed_y, coloured;
+        int size; /* percent */
+    } said[RD_PLAN_SUBJECTS];
 };
 
 /* --- words --- */
@@ -224,13 +225,13 @@ static void put(struct intent *intent, size_t from, unsigned place)
             s->x = place & 1u << RD_PLACE_LEFT    ? 65536 / 4
                    : place & 1u << RD_PLACE_RIGHT ? 65536 * 3 / 4
                                                   : 65536 / 2;
-            intent->placed_x |= 1u << i;
+            intent->said[i].placed_x = true;
         }
         if (place & (1u << RD_PLACE_TOP | 1u << RD_PLACE_BOTTOM | 1u << RD_PLACE_CENTER)) {
             s->y = place & 1u << RD_PLACE_TOP      ? 65536 * 27 / 100
                    : place & 1u << RD_PLACE_BOTTOM ? 65536 * 73 / 100
                                                    : 65536 / 2;
-            intent->placed_y |= 1u << i;
+            intent->said[i].placed_y = true;
         }
     }
 }
@@ -261,8 +262,8 @@ static void add_subject(struct intent *intent, const struct rd_word *row, bool p
             .rgb = said ? intent->pending[(size_t)i % intent->pending_count]
                         : rd_words_subjects[shape].rgb,
         };
-        intent->coloured |= said ? 1u << at : 0;
-        intent->sizes[at] = intent->size ? intent->size : 100;
+        intent->said[at].coloured = said;
+        intent->said[at].size = intent->size ? intent->size : 100;
     }
     put(intent, intent->last_first, intent->place);
     plan->scenic |= rd_words_subjects[shape].scenic;
@@ -417,7 +418,7 @@ static void choose_palette(struct intent *intent)
     struct rd_rgb said[COLOURS_MAX];
     size_t said_count = 0;
     for (size_t i = 0; i < plan->subjects_count && said_count < 1; i++) {
-        if (intent->coloured >> i & 1) {
+        if (intent->said[i].coloured) {
             said[said_count++] = plan->subjects[i].rgb;
         }
     }
@@ -482,6 +483,17 @@ static bool is_range(enum rd_shape kind)
     return kind == RD_SHAPE_MOUNTAIN || kind == RD_SHAPE_HILL;
 }
 
+/* Who shares the width with whom: sky things and ranges with their like only. */
+enum company { COMPANY_LIKE, COMPANY_GROUND, COMPANY_FREE };
+
+static enum company company_of(enum rd_shape kind)
+{
+    if (in_sky(kind) || is_range(kind)) {
+        return COMPANY_LIKE;
+    }
+    return rd_words_subjects[kind].rooted || kind == RD_SHAPE_BOAT ? COMPANY_GROUND : COMPANY_FREE;
+}
+
 /* Sky things keep to the upper third of a scene, rooted ones stand on its ground, boats lie on the
  * water line; free ones share the width, row by row of equal shares. */
 static void arrange_one(const struct intent *intent, size_t i, size_t rank, size_t of)
@@ -492,11 +504,16 @@ static void arrange_one(const struct intent *intent, size_t i, size_t rank, size
     bool scene = plan->scenic || plan->water;
     int32_t wobble = rd_noise_range(h, -100, 100);
     int32_t share = (int32_t)(65536 * (2 * rank + 1) / (2 * of));
+    if (company_of(s->kind) == COMPANY_GROUND) {
+        share = 65536 * 6 / 100 + share * 88 / 100; /* not cut off at the sides */
+    }
     int32_t x = share + (of > 1 ? wobble * 65536 / (int32_t)of / 500 : 0);
     int32_t y = 65536 / 2;
     int32_t size = usual_size[s->kind] * 65536 / 100;
     if (of > 1 && !is_range(s->kind)) {
-        size = size * 10 / (int32_t)(8 + 2 * of) * (1200 + (scene ? wobble * 2 : 0)) / 1200;
+        int32_t fits = 65536 * (s->kind == RD_SHAPE_BIRD ? 27 : scene ? 90 : 46) / 100 / (int32_t)of;
+        size = size < fits ? size : fits;
+        size = size * (1000 + (scene ? wobble * 2 : 0)) / 1000;
     }
     if (is_range(s->kind)) {
         x = 32768 + wobble * 150;
@@ -506,7 +523,10 @@ static void arrange_one(const struct intent *intent, size_t i, size_t rank, size
         y = 65536 * (s->kind == RD_SHAPE_BIRD ? 30 : 26) / 100 + wobble * 50 * (of > 1 ? 2 : 1);
     } else if (rd_words_subjects[s->kind].rooted) {
         x = of == 1 ? 65536 * (wobble < 0 ? 64 : 36) / 100 : x;
-        y = 65536 * 80 / 100 + wobble * 30 - size * 9 / 10;
+        /* what stands lower is nearer, and larger */
+        int32_t near = rd_noise_range(rd_noise_hash(h, 1, 0, 0), 0, of > 1 ? 100 : 40);
+        size = size * (of > 1 ? 700 + near * 7 : 1000) / 1000;
+        y = 65536 * (73 + near / 6) / 100 - size * 9 / 10;
     } else if (s->kind == RD_SHAPE_BOAT) {
         x = of == 1 ? 65536 * (wobble < 0 ? 58 : 42) / 100 : x;
         y = 65536 * 72 / 100 - size * 6 / 10;
@@ -516,12 +536,16 @@ static void arrange_one(const struct intent *intent, size_t i, size_t rank, size
         size = size * 6 / 10;
         y = 65536 * 44 / 100;
     }
-    s->x = intent->placed_x >> i & 1 ? s->x : x;
-    s->y = intent->placed_y >> i & 1 && !is_range(s->kind) ? s->y : y;
-    if (intent->placed_x >> i & 1 && of > 1) {
-        s->x += share / 2 - 16384;
-    }
-    s->size = (int32_t)((int64_t)size * intent->sizes[i] / 100);
+    s->x = intent->said[i].placed_x ? s->x : x;
+    s->y = intent->said[i].placed_y && !is_range(s->kind) ? s->y : y;
+    s->size = (int32_t)((int64_t)size * intent->said[i].size / 100);
+}
+
+/* Farther kinds first; of what stands on the ground, what stands higher up. */
+static bool is_behind(const struct rd_plan_subject *a, const struct rd_plan_subject *b)
+{
+    bool both = rd_words_subjects[a->kind].rooted && rd_words_subjects[b->kind].rooted;
+    return both ? a->y + a->size < b->y + b->size : a->kind < b->kind;
 }
 
 static void arrange(struct intent *intent)
@@ -531,11 +555,9 @@ static void arrange(struct intent *intent)
         size_t of = 0;
         size_t rank = 0;
         enum rd_shape kind = plan->subjects[i].kind;
-        bool alone = rd_words_subjects[kind].scenic || in_sky(kind); /* shares with its like only */
         for (size_t k = 0; k < plan->subjects_count; k++) {
             enum rd_shape other = plan->subjects[k].kind;
-            bool free_too = !rd_words_subjects[other].scenic && !in_sky(other);
-            if (alone ? other == kind : free_too) {
+            if (company_of(kind) == COMPANY_LIKE ? other == kind : company_of(other) == company_of(kind)) {
                 rank += k < i;
                 of++;
             }
@@ -546,10 +568,28 @@ static void arrange(struct intent *intent)
     for (size_t i = 1; i < plan->subjects_count; i++) { /* stable: few, nearly sorted */
         struct rd_plan_subject s = plan->subjects[i];
         size_t k = i;
-        for (; k > 0 && plan->subjects[k - 1].kind > s.kind; k--) {
+        for (; k > 0 && is_behind(&s, &plan->subjects[k - 1]); k--) {
             plan->subjects[k] = plan->subjects[k - 1];
         }
         plan->subjects[k] = s;
+    }
+}
+
+/* "ocean waves" are waves all over, and a fish in the ocean is under water; a sea below something keeps
+ * its horizon and its calm sky. */
+static void settle_water(struct rd_plan *plan)
+{
+    bool waves = plan->structure == RD_STRUCTURE_WAVES;
+    bool above = plan->scenic || plan->stars;
+    bool under = waves;
+    for (size_t i = 0; i < plan->subjects_count; i++) {
+        above |= in_sky(plan->subjects[i].kind) || plan->subjects[i].kind == RD_SHAPE_BOAT;
+        under |= plan->subjects[i].kind == RD_SHAPE_FISH;
+    }
+    if (plan->water && under && !above) {
+        plan->water = false;
+    } else if (plan->water && waves) {
+        plan->structure = RD_STRUCTURE_PLASMA;
     }
 }
 
@@ -566,6 +606,7 @@ void rd_plan_make(const struct rd_generation *generation, uint32_t seed, struct 
     if (plan.structure == RD_STRUCTURE_PLASMA && banned.structures & 1u << RD_STRUCTURE_PLASMA) {
         plan.structure = RD_STRUCTURE_PLAIN;
     }
+    settle_water(&plan);
     choose_palette(&intent);
     arrange(&intent);
     rd_plan_tune_(generation, intent.styles, &plan);

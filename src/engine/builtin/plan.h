@@ -160,7 +160,7 @@ enum rd_curve {
     RD_CURVE_COUNT_
 };
 
-enum { RD_PLAN_SUBJECTS = 12 };
+enum { RD_PLAN_SUBJECTS = 16 };
 struct rd_plan_subject {
     enum rd_shape kind;
     struct rd_rgb rgb;

@@ -82,6 +82,7 @@ static void pose_subject(const struct rd_scene *scene, const struct rd_plan_subj
     } else if (s->kind == RD_SHAPE_HEART) {
         ret->size += (int32_t)(bob * ret->size / 32768 * motion / 65536 / 8);
     }
+    ret->skip = s->kind == RD_SHAPE_SUN && scene->horizon > 0 ? 2 : 0;
     ret->x = (int32_t)x;
     ret->y = (int32_t)y;
 }
@@ -158,21 +159,22 @@ static void halo(const struct rd_scene *scene, const struct rd_plan_subject *s,
     }
 }
 
-static void draw_subject(const struct rd_scene *scene, const struct rd_plan_subject *s, uint32_t turn,
-                         struct rd_surface *surface)
+static rd_err draw_subject(const struct rd_scene *scene, const struct rd_plan_subject *s,
+                           uint32_t turn, struct rd_surface *surface, const struct rd_pulse *pulse)
 {
     struct rd_pose pose;
     pose_subject(scene, s, turn, &pose);
     if (s->kind == RD_SHAPE_MOUNTAIN || s->kind == RD_SHAPE_HILL) {
-        rd_land_draw(scene, s, pose.x >> 8, surface);
-        return;
+        return rd_land_draw(scene, s, pose.x >> 8, surface, pulse);
     }
     halo(scene, s, &pose, surface);
     rd_shapes_draw(surface, s->kind, &pose, s->rgb, scene->plan->subject_alpha);
+    return rd_pulse_check(pulse);
 }
 
 /* What a scene needs below its horizon when no subject brought it. */
-static void draw_ground(const struct rd_scene *scene, uint32_t turn, struct rd_surface *surface)
+static rd_err draw_ground(const struct rd_scene *scene, uint32_t turn, struct rd_surface *surface,
+                          const struct rd_pulse *pulse)
 {
     const struct rd_plan *plan = scene->plan;
     bool rooted = false;
@@ -182,7 +184,7 @@ static void draw_ground(const struct rd_scene *scene, uint32_t turn, struct rd_s
         hill |= plan->subjects[i].kind == RD_SHAPE_HILL;
     }
     if (plan->water) {
-        rd_land_water(scene, turn, surface);
+        RD_TRY(rd_land_water(scene, turn, surface, pulse));
     }
     if (plan->water ? rooted : !hill) {
         struct rd_rgb leaf = {58, 104, 52};
@@ -193,8 +195,9 @@ static void draw_ground(const struct rd_scene *scene, uint32_t turn, struct rd_s
             .size = 65536 * (plan->water ? 4 : 9) / 100,
             .seed = rd_noise_hash(plan->seed, 3, 0, 0x6e0),
         };
-        rd_land_draw(scene, &ground, scene->frame.x + scene->frame.width / 2, surface);
+        return rd_land_draw(scene, &ground, scene->frame.x + scene->frame.width / 2, surface, pulse);
     }
+    return RD_OK;
 }
 
 static rd_err draw_background(struct rd_scene *scene, struct rd_surface *surface,
@@ -226,16 +229,15 @@ rd_err rd_scene_draw(struct rd_scene *scene, uint32_t turn, struct rd_surface *s
     bool ground = scene->horizon == 0;
     for (size_t i = 0; i < plan->subjects_count; i++) {
         if (!ground && plan->subjects[i].kind > RD_SHAPE_MOUNTAIN + (plan->water ? 1 : 0)) {
-            RD_TRY(rd_pulse_check(pulse));
-            draw_ground(scene, turn, surface);
+            RD_TRY(draw_ground(scene, turn, surface, pulse));
             ground = true;
         }
-        draw_subject(scene, &plan->subjects[i], turn, surface);
-        RD_TRY(rd_pulse_check(pulse));
+        RD_TRY(draw_subject(scene, &plan->subjects[i], turn, surface, pulse));
     }
     if (!ground) {
-        draw_ground(scene, turn, surface);
+        RD_TRY(draw_ground(scene, turn, surface, pulse));
     }
+    RD_TRY(rd_pulse_check(pulse));
     rd_scene_grade(plan, surface);
     return rd_pulse_check(pulse);
 }

@@ -197,15 +197,20 @@ static size_t heart_points(const struct drawing *d, const int8_t v[5], int32_t (
     return CURVE_POINTS;
 }
 
-/* Outside once round, then inside once round: even-odd filling leaves the hole. */
+/* Along the outside, then back along the inside: even-odd filling leaves the hole. */
 static size_t ring_points(const struct drawing *d, const int8_t v[5], int32_t (*points)[2])
 {
+    uint32_t tilt = (uint32_t)(v[3] * 256);
+    int32_t s = rd_noise_sin(tilt);
+    int32_t c = rd_noise_cos(tilt);
     size_t n = 0;
     for (int side = 0; side < 2; side++) {
         for (uint32_t i = 0; i <= ELLIPSE_POINTS; i++) {
-            uint32_t turn = i * 65536 / ELLIPSE_POINTS;
-            place(d, rd_noise_cos(turn) * v[side] / 2048, rd_noise_sin(turn) * v[side] / 2048,
-                  points[n++]);
+            uint32_t along = (side == 0 ? i : ELLIPSE_POINTS - i) * (v[4] ? 32768u : 65536u);
+            uint32_t turn = along / ELLIPSE_POINTS;
+            int32_t ex = rd_noise_cos(turn) * v[side] / 2048;
+            int32_t ey = rd_noise_sin(turn) * v[side] / 2048 * v[2] / 100;
+            place(d, (ex * c - ey * s) / 32768, (ex * s + ey * c) / 32768, points[n++]);
         }
     }
     return n;
@@ -304,7 +309,7 @@ void rd_shapes_draw(struct rd_surface *surface, enum rd_shape shape, const struc
         .cos = rd_noise_cos(pose->tilt),
     };
     fill_roles(main, d.roles);
-    for (size_t i = 0; i < rd_shapes_table[shape].count; i++) {
+    for (size_t i = pose->skip; i < rd_shapes_table[shape].count; i++) {
         const struct rd_part *part = &rd_shapes_table[shape].parts[i];
         int32_t points[RD_POLYGON_POINTS_MAX][2];
         size_t count = part_points(&d, part, points);

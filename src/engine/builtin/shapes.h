@@ -39,6 +39,7 @@ struct rd_pose {
     int32_t x, y; /* centre, 1/256 pixel */
     int32_t size; /* 100 of the table, 1/256 pixel */
     uint32_t tilt; /* 16-bit turn */
+    size_t skip;   /* parts left out at the start (a sun in a landscape has no spikes) */
 };
 /* Draws one subject; not for MOUNTAIN and HILL, which are land (land.h). */
 void rd_shapes_draw(struct rd_surface *surface, enum rd_shape shape, const struct rd_pose *pose,

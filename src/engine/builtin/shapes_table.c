@@ -8,8 +8,8 @@
 #define SPIKY(role, shade, ...) {RD_FORM_SPIKY, RD_ROLE_##role, RD_SHADE_##shade, 0, {__VA_ARGS__}}
 
 static const struct rd_part sun[] = {
-    SPIKY(LIGHT, FLAT, 16, 122, 86, 0),
-    SPIKY(MAIN, FLAT, 16, 112, 84, 8),
+    SPIKY(LIGHT, FLAT, 16, 124, 90, 0),
+    SPIKY(MAIN, FLAT, 16, 112, 86, 8),
     ROUND(MAIN, CORE, 0, 0, 84, 84, 0),
 };
 static const struct rd_part moon[] = {
@@ -20,13 +20,14 @@ static const struct rd_part moon[] = {
 };
 static const struct rd_part planet[] = {
     /* the ring's far half lies under the ball, its near half over it */
-    ROUND(LIGHT, FLAT, 0, 0, 127, 30, -14),
-    ROUND(DARK, FLAT, 0, 0, 104, 20, -14),
+    {RD_FORM_RING, RD_ROLE_SHADE, RD_SHADE_FLAT, 0, {126, 92, 24, -14, 0}},
+    {RD_FORM_RING, RD_ROLE_LIGHT, RD_SHADE_FLAT, 0, {122, 106, 24, -14, 0}},
     ROUND(MAIN, BALL, 0, 0, 70, 70, 0),
-    ROUND(LIGHT, FLAT, -6, -32, 50, 6, -14),
-    ROUND(DARK, FLAT, 4, 30, 54, 7, -14),
-    POLY(LIGHT, FLAT, 14, -120, 41, -110, 53, -80, 55, -40, 47, 5, 30, 50, 10, 90, -15, 117, -40,
-         119, -30, 96, -4, 60, 21, 12, 43, -40, 60, -90, 62),
+    ROUND(LIGHT, FLAT, -12, -36, 44, 5, -14),
+    ROUND(SHADE, FLAT, -5, -14, 60, 6, -14),
+    ROUND(SHADE, FLAT, 12, 44, 40, 5, -14),
+    {RD_FORM_RING, RD_ROLE_SHADE, RD_SHADE_FLAT, 0, {126, 92, 24, -14, 1}},
+    {RD_FORM_RING, RD_ROLE_LIGHT, RD_SHADE_FLAT, 0, {122, 106, 24, -14, 1}},
 };
 static const struct rd_part pine[] = {
     POLY(BARK, FLAT, 4, -7, 60, 7, 60, 9, 100, -9, 100),
@@ -146,7 +147,7 @@ static const struct rd_part cat[] = {
     ROUND(LIGHT, FLAT, -30, 94, 14, 7, 0), ROUND(LIGHT, FLAT, 8, 94, 14, 7, 0),
 };
 
-static const struct rd_part ring[] = {{RD_FORM_RING, RD_ROLE_MAIN, RD_SHADE_BALL, 0, {100, 58}}};
+static const struct rd_part ring[] = {{RD_FORM_RING, RD_ROLE_MAIN, RD_SHADE_BALL, 0, {100, 58, 100, 0, 0}}};
 
 #define TABLE(name) {name, sizeof(name) / sizeof(name)[0]}
 const struct rd_parts rd_shapes_table[RD_SHAPE_COUNT_] = {

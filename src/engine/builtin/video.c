@@ -45,8 +45,7 @@ static rd_err prepare(struct rd_video *video)
 
 rd_err rd_video_new(const struct rd_paint_input *input, struct rd_video **ret)
 {
-    if (input->width < 2 || input->height < 2 || input->width > RD_SURFACE_SIDE_MAX ||
-        input->height > RD_SURFACE_SIDE_MAX) {
+    if (!rd_paint_size_ok(input->width, input->height)) {
         return RD_ERR_INVALID_REQUEST;
     }
     struct rd_video *video = rd_mem_alloc(sizeof *video);
@@ -190,7 +189,7 @@ static void add_grain(const struct rd_video *video, uint32_t frame, uint8_t *rgb
     for (int32_t y = 0; y < video->in.height; y++) {
         for (int32_t x = 0; x < video->in.width; x++, rgb += 3) {
             int32_t n = rd_noise_kind_at(RD_NOISE_GAUSSIAN, plan->seed + frame, x, y, 1) * plan->grain /
-                        700000;
+                        420000;
             for (int k = 0; k < 3; k++) {
                 rgb[k] = (uint8_t)rd_noise_clamp(rgb[k] + n, 0, 255);
             }
