@@ -3,10 +3,11 @@
  * DSSE v1.0.2, the making side: the bytes that are signed, and the envelope that carries them.
  *
  *     PAE      = "DSSEv1" SP len(type) SP type SP len(body) SP body      lengths in decimal, bytes
- *     envelope = {"payload":base64(body),"payloadType":type,"signatures":[{"keyid":..,"sig":base64}]}
+ *     envelope =
+ * {"payload":base64(body),"payloadType":type,"signatures":[{"keyid":..,"sig":base64}]}
  *
- * The encoding has one reading only: the lengths fence both parts, so that no other type and body give
- * the same bytes, and no other protocol's message begins with "DSSEv1 ". */
+ * The encoding has one reading only: the lengths fence both parts, so that no other type and body
+ * give the same bytes, and no other protocol's message begins with "DSSEv1 ". */
 #include "provenance/statement.h"
 
 #include <stdio.h>
@@ -32,7 +33,8 @@ rd_err rd_dsse_envelope(struct rd_buf *out, const void *statement, size_t len,
     size_t encoded = RD_TEXT_BASE64_LEN(len);
     char *room = rd_buf_reserve(out, encoded);
     if (room != NULL) {
-        rd_text_base64(statement, len, room); /* its NUL takes the byte behind, which every buffer has */
+        rd_text_base64(statement, len,
+                       room); /* its NUL takes the byte behind, which every buffer has */
         rd_buf_commit(out, encoded);
     }
     char sig[RD_TEXT_BASE64_LEN(RD_SIGNATURE_LEN) + 1];

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Public keys as JSON: RFC 8037 (Ed25519 as an OKP key) and RFC 7638 (the thumbprint, which is the key
- * id in JWKS and in envelopes alike). The thumbprint hashes the required members in the order of their
- * names, without white space; nothing else of the document enters it.
+ * Public keys as JSON: RFC 8037 (Ed25519 as an OKP key) and RFC 7638 (the thumbprint, which is the
+ * key id in JWKS and in envelopes alike). The thumbprint hashes the required members in the order
+ * of their names, without white space; nothing else of the document enters it.
  *
- * `alg` is left out on purpose: RFC 9864 deprecates "EdDSA" for "Ed25519", and old libraries know only
- * the former. Without it every library goes by kty and crv. */
+ * `alg` is left out on purpose: RFC 9864 deprecates "EdDSA" for "Ed25519", and old libraries know
+ * only the former. Without it every library goes by kty and crv. */
 #include "provenance/statement.h"
 
 #include <stdio.h>

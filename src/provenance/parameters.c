@@ -8,16 +8,17 @@
  *
  *     {"commitment":"sha256:<hex>"}          hex = SHA-256(field salt of 32 bytes || text)
  *
- * which binds the owner to the text and tells nobody else anything: without the salt even a guess of
- * the text cannot be checked. `text` is the UTF-8 of a prompt itself; the unknown fields of a request
- * are committed to together, under "other", as the compact JSON object of them with sorted keys (so
- * neither their names nor their number show, and a statement has a bounded size). Each field has a salt
- * of its own, so that revealing one (by publishing its text and salt) leaves the others closed.
+ * which binds the owner to the text and tells nobody else anything: without the salt even a guess
+ * of the text cannot be checked. `text` is the UTF-8 of a prompt itself; the unknown fields of a
+ * request are committed to together, under "other", as the compact JSON object of them with sorted
+ * keys (so neither their names nor their number show, and a statement has a bounded size). Each
+ * field has a salt of its own, so that revealing one (by publishing its text and salt) leaves the
+ * others closed.
  *
- * The input is generation->json, which request/ wrote: compact, keys sorted. It is scanned, not parsed:
- * this runs once for each output, and a parser with a tree costs ten times as much. The scan still
- * trusts nothing for memory: it never leaves the text, and what is not an object of name/value pairs is
- * INTERNAL. */
+ * The input is generation->json, which request/ wrote: compact, keys sorted. It is scanned, not
+ * parsed: this runs once for each output, and a parser with a tree costs ten times as much. The
+ * scan still trusts nothing for memory: it never leaves the text, and what is not an object of
+ * name/value pairs is INTERNAL. */
 #include "provenance/statement.h"
 
 #include <stdbool.h>

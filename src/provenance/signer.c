@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The gateway's end of the channel to render-signer: starts it, speaks signer_proto.h, and starts it
- * again when it has died.
+ * The gateway's end of the channel to render-signer: starts it, speaks signer_proto.h, and starts
+ * it again when it has died.
  *
  * Locking: one mutex is held for a whole batch, because the channel answers in turn. Signing one
  * statement costs more than passing it, so a second channel would gain nothing; callers gain by
  * batching.
  *
  * Waits are bounded: the socket is used without blocking, and poll(2) waits at most 5 s for a whole
- * frame in either direction. A signer that is late, wrong or gone is killed, reaped, and forgotten. It
- * is started again by the next call that needs it, at most once a second, so that a key file that went
- * bad does not become a storm of processes. A started signer must show the same public key as the first
- * one: a gateway never changes its identity while it runs.
+ * frame in either direction. A signer that is late, wrong or gone is killed, reaped, and forgotten.
+ * It is started again by the next call that needs it, at most once a second, so that a key file
+ * that went bad does not become a storm of processes. A started signer must show the same public
+ * key as the first one: a gateway never changes its identity while it runs.
  *
- * The child gets /dev/null, stderr and its end of the channel, by posix_spawn(3), which is safe in a
- * process with threads. Its parent, for PDEATHSIG, is the thread that started it: when that thread ends
- * the signer is killed, and the next call starts it anew. */
+ * The child gets /dev/null, stderr and its end of the channel, by posix_spawn(3), which is safe in
+ * a process with threads. Its parent, for PDEATHSIG, is the thread that started it: when that
+ * thread ends the signer is killed, and the next call starts it anew. */
 #include "provenance/signer.h"
 
 #include <errno.h>
@@ -38,20 +38,20 @@
 #include "provenance/signer_proto.h"
 
 enum {
-    CHILD_CHANNEL = 3,   /* where the child finds its end */
-    PARK_ABOVE = 10,     /* keeps our descriptors away from the child's 0 to 3 */
-    RESTART_MS = 1000,   /* at most one start in this time */
-    STOP_MS = 1000,      /* patience for its own end before it is killed */
+    CHILD_CHANNEL = 3, /* where the child finds its end */
+    PARK_ABOVE = 10,   /* keeps our descriptors away from the child's 0 to 3 */
+    RESTART_MS = 1000, /* at most one start in this time */
+    STOP_MS = 1000,    /* patience for its own end before it is killed */
     NS_PER_MS = 1000000,
 };
 
 struct rd_signer {
     pthread_mutex_t lock;
-    char *program;        /* owned */
-    char *key_file;       /* owned */
-    int channel;          /* -1: not running */
-    _Atomic int pid;      /* 0: not running */
-    uint64_t started_ns;  /* last attempt to start */
+    char *program;       /* owned */
+    char *key_file;      /* owned */
+    int channel;         /* -1: not running */
+    _Atomic int pid;     /* 0: not running */
+    uint64_t started_ns; /* last attempt to start */
     uint8_t public_key[RD_KEY_LEN];
     char keyid[RD_KEYID_LEN + 1];
 };
@@ -177,15 +177,15 @@ static int spawn_with(posix_spawn_file_actions_t *actions, posix_spawnattr_t *at
     int failed = posix_spawnattr_setsigmask(attributes, &none);
     failed = failed != 0 ? failed : posix_spawnattr_setsigdefault(attributes, &all);
     failed = failed != 0 ? failed
-                         : posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETSIGMASK |
-                                                                    POSIX_SPAWN_SETSIGDEF);
-    failed = failed != 0 ? failed
-                         : posix_spawn_file_actions_addopen(actions, 0, "/dev/null", O_RDWR, 0);
+                         : posix_spawnattr_setflags(attributes,
+                                                    POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    failed =
+        failed != 0 ? failed : posix_spawn_file_actions_addopen(actions, 0, "/dev/null", O_RDWR, 0);
     failed = failed != 0 ? failed : posix_spawn_file_actions_adddup2(actions, 0, 1);
-    failed = failed != 0 ? failed
-                         : posix_spawn_file_actions_adddup2(actions, channel, CHILD_CHANNEL);
-    failed = failed != 0 ? failed
-                         : posix_spawn_file_actions_addclosefrom_np(actions, CHILD_CHANNEL + 1);
+    failed =
+        failed != 0 ? failed : posix_spawn_file_actions_adddup2(actions, channel, CHILD_CHANNEL);
+    failed =
+        failed != 0 ? failed : posix_spawn_file_actions_addclosefrom_np(actions, CHILD_CHANNEL + 1);
     return failed != 0 ? failed
                        : posix_spawn(ret_pid, signer->program, actions, attributes, argv, environ);
 }
@@ -230,8 +230,7 @@ static rd_err open_channel(int *ret_ours, int *ret_theirs, struct rd_why *why)
 static rd_err read_failure(int channel, uint32_t length, uint64_t deadline_ns, struct rd_why *why)
 {
     char text[RD_SIGNER_FAILED_MAX + 1] = "";
-    if (length > RD_SIGNER_FAILED_MAX ||
-        receive_all(channel, text, length, deadline_ns) != RD_OK) {
+    if (length > RD_SIGNER_FAILED_MAX || receive_all(channel, text, length, deadline_ns) != RD_OK) {
         return rd_why_set(why, RD_ERR_STORAGE, "render-signer answered nonsense");
     }
     return rd_why_set(why, RD_ERR_STORAGE, "render-signer: %s", text);
@@ -252,7 +251,8 @@ static rd_err ask_public_key(int channel, uint8_t ret[RD_KEY_LEN], struct rd_why
     }
     uint8_t key[RD_KEY_LEN];
     if (sent != RD_OK || err != RD_OK || header.kind != RD_SIGNER_PUBLIC_KEY ||
-        header.length != RD_KEY_LEN || receive_all(channel, key, sizeof key, deadline_ns) != RD_OK) {
+        header.length != RD_KEY_LEN ||
+        receive_all(channel, key, sizeof key, deadline_ns) != RD_OK) {
         return rd_why_set(why, RD_ERR_STORAGE, "render-signer ended or gave no answer in %d s",
                           RD_SIGNER_TIMEOUT_MS / 1000);
     }

@@ -2,9 +2,9 @@
  *
  * The protocol between the gateway and render-signer, once for both ends.
  *
- * One stream socketpair, made by the gateway; the signer holds the other end as its only channel. The
- * gateway sends a request, the signer answers it, in turn; the signer never speaks first, except for
- * one FAILED frame instead of an answer when it could not start.
+ * One stream socketpair, made by the gateway; the signer holds the other end as its only channel.
+ * The gateway sends a request, the signer answers it, in turn; the signer never speaks first,
+ * except for one FAILED frame instead of an answer when it could not start.
  *
  *     frame  = header body
  *     header = magic[4] "RDS1" | kind u16 | count u16 | length u32     (12 bytes, little-endian)
@@ -13,16 +13,17 @@
  *     PUBLIC_KEY        0       empty                             PUBLIC_KEY, count 1, 32 bytes
  *     SIGN_STATEMENTS   1..256  count lengths (u32), then the     SIGN_STATEMENTS, same count,
  *                               statements back to back           64 bytes for each
- *                                                               or REFUSED, count = which one (from 0):
- *                                                               nothing of the batch was signed
+ *                                                               or REFUSED, count = which one (from
+ * 0): nothing of the batch was signed
  *
- * Whatever is not in this table (another magic, kind or count, a length over the limit, lengths that do
- * not add up) ends the signer: it closes the channel without an answer. A statement that is not one
- * (rd_signer_statement_ok) is a REFUSED answer instead, so that one bad statement of one request does
- * not cost the others their signer.
+ * Whatever is not in this table (another magic, kind or count, a length over the limit, lengths
+ * that do not add up) ends the signer: it closes the channel without an answer. A statement that is
+ * not one (rd_signer_statement_ok) is a REFUSED answer instead, so that one bad statement of one
+ * request does not cost the others their signer.
  *
- * Why lengths before statements, and not pairs: both ends can move a whole batch with one system call
- * each, and every length is known to be sound before the first byte of a statement is looked at. */
+ * Why lengths before statements, and not pairs: both ends can move a whole batch with one system
+ * call each, and every length is known to be sound before the first byte of a statement is looked
+ * at. */
 #ifndef RD_PROVENANCE_SIGNER_PROTO_H
 #define RD_PROVENANCE_SIGNER_PROTO_H
 
@@ -34,12 +35,12 @@
 
 enum {
     RD_SIGNER_HEADER_LEN = 12,
-    RD_SIGNER_BATCH_MAX = 256,             /* statements in a frame: bounds the time of one answer */
-    RD_SIGNER_STATEMENT_MAX = 65536,       /* one statement; a real one has about 2 KiB */
-    RD_SIGNER_BODY_MAX = 1 << 20,          /* the signer's whole buffer */
-    RD_SIGNER_LENGTH_LEN = 4,              /* one entry of the table of lengths */
-    RD_SIGNER_FAILED_MAX = 512,            /* text of a FAILED frame */
-    RD_SIGNER_TIMEOUT_MS = 5000,           /* the gateway's patience for one answer */
+    RD_SIGNER_BATCH_MAX = 256,       /* statements in a frame: bounds the time of one answer */
+    RD_SIGNER_STATEMENT_MAX = 65536, /* one statement; a real one has about 2 KiB */
+    RD_SIGNER_BODY_MAX = 1 << 20,    /* the signer's whole buffer */
+    RD_SIGNER_LENGTH_LEN = 4,        /* one entry of the table of lengths */
+    RD_SIGNER_FAILED_MAX = 512,      /* text of a FAILED frame */
+    RD_SIGNER_TIMEOUT_MS = 5000,     /* the gateway's patience for one answer */
 };
 
 enum rd_signer_kind {

@@ -1,26 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The in-toto Statement v1 with SLSA provenance v1, one for each output. Compact JSON, always the same
- * members in the same order:
+ * The in-toto Statement v1 with SLSA provenance v1, one for each output. Compact JSON, always the
+ * same members in the same order:
  *
  *     _type, subject [{name: asset id, digest {sha256, blake3}}], predicateType, predicate {
  *       buildDefinition {
  *         buildType             urn:render:generation:v1
  *         externalParameters    what the client asked for (parameters.c: prompts as commitments)
- *         internalParameters    what the gateway decided: index of this output, its seed, its size, media
- *                               type, engine
- *         resolvedDependencies  the model, LoRAs, source images by sha256 }
- *       runDetails {
+ *         internalParameters    what the gateway decided: index of this output, its seed, its size,
+ * media type, engine resolvedDependencies  the model, LoRAs, source images by sha256 } runDetails {
  *         builder    {id: the gateway's public URL, version {render}}
  *         metadata   {invocationId: the request id, startedOn, finishedOn: whole seconds, UTC}
  *         byproducts the device time of the run, its source and device }}
  *
- * What is not known is null, never zero and never left out. The device time belongs to the whole run,
- * whose number of outputs stands beside it.
+ * What is not known is null, never zero and never left out. The device time belongs to the whole
+ * run, whose number of outputs stands beside it.
  *
- * blake3 is not in in-toto's list of digest names, so sha256 always stands beside it: stock verifiers
- * match by that. Model weights have no digest here, because the gateway does not see them; a dependency
- * is then named by a URN only.
+ * blake3 is not in in-toto's list of digest names, so sha256 always stands beside it: stock
+ * verifiers match by that. Model weights have no digest here, because the gateway does not see
+ * them; a dependency is then named by a URN only.
  *
  * Written straight into the buffer, without a tree: this runs once for each output. */
 #include "provenance/statement.h"
@@ -68,7 +66,8 @@ static void write_optional(struct rd_buf *out, const char *text)
 static void write_internal(struct rd_buf *out, const struct rd_statement_facts *facts)
 {
     const struct rd_generation *generation = facts->generation;
-    rd_buf_printf(out, ",\"internalParameters\":{\"index\":%u,\"count\":%u,\"seed\":%lu,\"size\":%llu",
+    rd_buf_printf(out,
+                  ",\"internalParameters\":{\"index\":%u,\"count\":%u,\"seed\":%lu,\"size\":%llu",
                   facts->index, generation->count,
                   (unsigned long)rd_generation_seed(generation, facts->index),
                   (unsigned long long)facts->size);
@@ -98,8 +97,8 @@ static void write_joined(struct rd_buf *out, const char *a, const char *b, const
     rd_buf_json_string(out, joined.data, joined.len);
 }
 
-/* A source image. An asset is named by its URL here, a data URI by its digest only; a URL's query is
- * left out, because it may carry an access token. */
+/* A source image. An asset is named by its URL here, a data URI by its digest only; a URL's query
+ * is left out, because it may carry an access token. */
 static void write_source(struct rd_buf *out, const struct rd_statement_facts *facts,
                          const char *name, const struct rd_source *source)
 {
@@ -173,7 +172,8 @@ static void write_run(struct rd_buf *out, const struct rd_statement_facts *facts
     rd_clock_rfc3339_s(facts->finished_ms, finished);
     rd_buf_str(out, "},\"runDetails\":{\"builder\":{\"id\":");
     write_optional(out, facts->builder_id);
-    rd_buf_str(out, ",\"version\":{\"render\":\"" RD_VERSION "\"}},\"metadata\":{\"invocationId\":");
+    rd_buf_str(out,
+               ",\"version\":{\"render\":\"" RD_VERSION "\"}},\"metadata\":{\"invocationId\":");
     write_optional(out, facts->request_id);
     rd_buf_str(out, ",\"startedOn\":\"");
     rd_buf_str(out, started);
@@ -193,7 +193,8 @@ rd_err rd_statement_write(struct rd_buf *out, const struct rd_statement_facts *f
         salt = random;
     }
     write_subject(out, facts->hash);
-    rd_buf_str(out, "\"buildDefinition\":{\"buildType\":\"" BUILD_TYPE "\",\"externalParameters\":");
+    rd_buf_str(out,
+               "\"buildDefinition\":{\"buildType\":\"" BUILD_TYPE "\",\"externalParameters\":");
     RD_TRY(rd_statement_parameters(out, facts->generation, salt));
     write_internal(out, facts);
     write_dependencies(out, facts);

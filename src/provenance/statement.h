@@ -35,25 +35,26 @@ struct rd_statement_facts {
     const char *engine;     /* the backend's configured name */
     const struct rd_engine_report *report;
     uint64_t started_ms, finished_ms; /* Unix milliseconds */
-    /* RD_SALT_LEN secret bytes, best from rd_statement_salt(), for the commitments to prompts. NULL: a
-     * random salt that nobody keeps, so that the prompts stay private but can never be revealed. */
+    /* RD_SALT_LEN secret bytes, best from rd_statement_salt(), for the commitments to prompts.
+     * NULL: a random salt that nobody keeps, so that the prompts stay private but can never be
+     * revealed. */
     const uint8_t *prompt_salt;
 };
 
 /* Appends the Statement as compact JSON, beginning with RD_STATEMENT_PREFIX. The subject carries
  * sha256 and blake3; the request stands in externalParameters; source images are
- * resolvedDependencies by sha256. Prompts are private, because the statement goes to whoever has the
- * asset's URL: "prompt", "negative_prompt" and fields that the contract does not know stand as salted
- * commitments (parameters.c), URLs without their query. Data URIs stand as digests only.
+ * resolvedDependencies by sha256. Prompts are private, because the statement goes to whoever has
+ * the asset's URL: "prompt", "negative_prompt" and fields that the contract does not know stand as
+ * salted commitments (parameters.c), URLs without their query. Data URIs stand as digests only.
  * INTERNAL when generation->json is not an object; otherwise the buffer's error. */
 rd_err rd_statement_write(struct rd_buf *out, const struct rd_statement_facts *facts) RD_MUST;
 
-/* The salt of one request's statements, from the gateway's lasting secret: nothing is to be stored, and
- * the owner of the request can be told it later. */
+/* The salt of one request's statements, from the gateway's lasting secret: nothing is to be stored,
+ * and the owner of the request can be told it later. */
 void rd_statement_salt(const uint8_t secret[RD_SALT_LEN], const char *request_id,
                        uint8_t ret[RD_SALT_LEN]);
-/* The salt of one field ("prompt", "negative_prompt", "other"): what an owner publishes, with the text,
- * to reveal that field and no other. */
+/* The salt of one field ("prompt", "negative_prompt", "other"): what an owner publishes, with the
+ * text, to reveal that field and no other. */
 void rd_statement_field_salt(const uint8_t salt[RD_SALT_LEN], const char *field,
                              uint8_t ret[RD_SALT_LEN]);
 /* The commitment as it stands in the statement: SHA-256(field salt || text). Fails only for want of

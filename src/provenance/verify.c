@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Checking one envelope, in this order: envelope -> signature -> statement -> subject. Nothing of the
- * payload is looked at before a known key has signed it; what is handed on is the very bytes that were
- * verified, never a second decoding of the envelope. A later step's flag is true only when all before
- * it are.
+ * Checking one envelope, in this order: envelope -> signature -> statement -> subject. Nothing of
+ * the payload is looked at before a known key has signed it; what is handed on is the very bytes
+ * that were verified, never a second decoding of the envelope. A later step's flag is true only
+ * when all before it are.
  *
- * Signatures are checked by libsodium, which refuses what Ed25519's equation alone would let pass: an
- * S that is not reduced (the same signature written twice), a small-order R or key. So one key has one
- * signature for one statement, and a changed envelope is refused or says the same. */
+ * Signatures are checked by libsodium, which refuses what Ed25519's equation alone would let pass:
+ * an S that is not reduced (the same signature written twice), a small-order R or key. So one key
+ * has one signature for one statement, and a changed envelope is refused or says the same. */
 #include "provenance/verify.h"
 
 #include <stdio.h>
@@ -100,7 +100,8 @@ static void name_key(const uint8_t key[KEY_BYTES], char ret[44])
     ret[43] = '\0';
 }
 
-/* The known key that made this signature, or NULL. The hinted one is tried first, then every one. */
+/* The known key that made this signature, or NULL. The hinted one is tried first, then every one.
+ */
 static const uint8_t *signing_key(const struct rd_verify_keys *keys, const char *hint,
                                   const uint8_t signature[SIGNATURE_BYTES], const struct bytes *pae)
 {
@@ -190,8 +191,8 @@ static rd_err check_subject(const json_t *statement, const struct rd_hash *file,
     const json_t *subjects = json_object_get(statement, "subject");
     for (size_t i = 0; i < json_array_size(subjects); i++) {
         const json_t *digest = json_object_get(json_array_get(subjects, i), "digest");
-        if (member_is(digest, "sha256", sha256) && (json_object_get(digest, "blake3") == NULL ||
-                                                    member_is(digest, "blake3", blake3))) {
+        if (member_is(digest, "sha256", sha256) &&
+            (json_object_get(digest, "blake3") == NULL || member_is(digest, "blake3", blake3))) {
             ret->subject_ok = true;
             return RD_OK;
         }

@@ -5,14 +5,14 @@
  * librender and `render verify`.
  *
  * What is accepted: a DSSE v1.0.2 envelope whose payload one known key has signed, being an in-toto
- * Statement v1 with SLSA provenance v1, one subject of which has the file's digests. Base64 may be the
- * standard or the URL-safe kind, padded or not. A key id is a hint only: it says which key to try first.
- * Unknown members are ignored everywhere; duplicate names are refused, because two readers may take
- * different ones.
+ * Statement v1 with SLSA provenance v1, one subject of which has the file's digests. Base64 may be
+ * the standard or the URL-safe kind, padded or not. A key id is a hint only: it says which key to
+ * try first. Unknown members are ignored everywhere; duplicate names are refused, because two
+ * readers may take different ones.
  *
- * Several signatures: one that verifies under a known key is enough. Those of unknown keys, and those
- * that do not verify, are passed over, as DSSE says: whoever holds an envelope can add or drop
- * signatures, so that a bad one beside a good one tells nothing about the statement. */
+ * Several signatures: one that verifies under a known key is enough. Those of unknown keys, and
+ * those that do not verify, are passed over, as DSSE says: whoever holds an envelope can add or
+ * drop signatures, so that a bad one beside a good one tells nothing about the statement. */
 #ifndef RD_PROVENANCE_VERIFY_H
 #define RD_PROVENANCE_VERIFY_H
 
@@ -24,12 +24,12 @@
 #include "base/hash.h"
 
 enum {
-    RD_VERIFY_KEYS_MAX = 64,            /* times the signatures: bounds the work of one check */
-    RD_VERIFY_SIGNATURES_MAX = 16,      /* in one envelope; more is refused */
-    RD_VERIFY_ENVELOPE_MAX = 1 << 20,   /* bytes; a statement has at most 64 KiB */
-    RD_VERIFY_KEYS_TEXT_MAX = 1 << 18,  /* bytes of a key document */
-    RD_VERIFY_DEPTH_MAX = 32,           /* nesting of any JSON here: the parser recurses */
-    RD_VERIFY_SUBJECTS_MAX = 1024,      /* looked at in one statement */
+    RD_VERIFY_KEYS_MAX = 64,           /* times the signatures: bounds the work of one check */
+    RD_VERIFY_SIGNATURES_MAX = 16,     /* in one envelope; more is refused */
+    RD_VERIFY_ENVELOPE_MAX = 1 << 20,  /* bytes; a statement has at most 64 KiB */
+    RD_VERIFY_KEYS_TEXT_MAX = 1 << 18, /* bytes of a key document */
+    RD_VERIFY_DEPTH_MAX = 32,          /* nesting of any JSON here: the parser recurses */
+    RD_VERIFY_SUBJECTS_MAX = 1024,     /* looked at in one statement */
 };
 
 struct rd_verify_keys {
@@ -37,9 +37,9 @@ struct rd_verify_keys {
     size_t count;
 };
 /* Adds keys from text: a JWKS or JWK document, or one key as 64 hex digits or base64, white space
- * around it allowed. Keys of other kinds in a JWKS are passed over; a key that is already there is not
- * added twice. INVALID_REQUEST when no usable key is in it, or one that is no sound Ed25519 key (small
- * order, not canonical); TOO_LARGE beyond the limits. All or nothing. */
+ * around it allowed. Keys of other kinds in a JWKS are passed over; a key that is already there is
+ * not added twice. INVALID_REQUEST when no usable key is in it, or one that is no sound Ed25519 key
+ * (small order, not canonical); TOO_LARGE beyond the limits. All or nothing. */
 rd_err rd_verify_keys_add(struct rd_verify_keys *keys, const char *text, size_t len,
                           struct rd_why *why) RD_MUST;
 

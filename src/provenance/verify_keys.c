@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The keys that a verifier trusts, from what people have at hand: a JWKS document as the gateway serves
- * it, one JWK, or a bare key in hex or base64. And the reading of JSON for both verify files.
+ * The keys that a verifier trusts, from what people have at hand: a JWKS document as the gateway
+ * serves it, one JWK, or a bare key in hex or base64. And the reading of JSON for both verify
+ * files.
  *
- * A bare 32 bytes is not yet a key: some points of the curve verify a signature over any message (small
- * order), and some encodings name a point twice. Both are refused here, once, so that nothing later
- * depends on how a library treats them. */
+ * A bare 32 bytes is not yet a key: some points of the curve verify a signature over any message
+ * (small order), and some encodings name a point twice. Both are refused here, once, so that
+ * nothing later depends on how a library treats them. */
 #include "provenance/verify.h"
 
 #include <stdio.h>

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The system-call filter of render-signer: three calls, two of them on one descriptor only. All that
- * the signer needs besides (the key, its buffers, its limits) was got before, so there is nothing to
- * open, map or allocate. Whoever takes over the process after this can ask for signatures, as the
- * gateway can, and has no way to carry the key out: no file, no socket, no second process, no other
- * descriptor.
+ * The system-call filter of render-signer: three calls, two of them on one descriptor only. All
+ * that the signer needs besides (the key, its buffers, its limits) was got before, so there is
+ * nothing to open, map or allocate. Whoever takes over the process after this can ask for
+ * signatures, as the gateway can, and has no way to carry the key out: no file, no socket, no
+ * second process, no other descriptor.
  *
  * Default: KILL_PROCESS. Not an errno, with which code goes on in a state that nobody thought of.
  *
- * A sanitizer's runtime maps memory, takes locks and opens /proc behind the program's back, so under
- * one the list is turned round: everything but what reaches the network or starts a program. That is a
- * choice of the build, never of the run: a release build cannot be talked into it, and main.c logs it
- * at each start. */
+ * A sanitizer's runtime maps memory, takes locks and opens /proc behind the program's back, so
+ * under one the list is turned round: everything but what reaches the network or starts a program.
+ * That is a choice of the build, never of the run: a release build cannot be talked into it, and
+ * main.c logs it at each start. */
 #include "signer/filter.h"
 
 #include <string.h>
@@ -19,7 +19,7 @@
 #include <seccomp.h>
 
 #if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || \
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) ||                         \
     __has_feature(memory_sanitizer)
 #define RD_SIGNERD_RELAXED 1
 #endif
@@ -53,9 +53,9 @@ static const struct {
     int call;
     bool on_channel;
 } rules[] = {
-    {SCMP_SYS(socket), false},   {SCMP_SYS(socketpair), false}, {SCMP_SYS(connect), false},
-    {SCMP_SYS(bind), false},     {SCMP_SYS(listen), false},     {SCMP_SYS(accept), false},
-    {SCMP_SYS(accept4), false},  {SCMP_SYS(execve), false},     {SCMP_SYS(execveat), false},
+    {SCMP_SYS(socket), false},  {SCMP_SYS(socketpair), false}, {SCMP_SYS(connect), false},
+    {SCMP_SYS(bind), false},    {SCMP_SYS(listen), false},     {SCMP_SYS(accept), false},
+    {SCMP_SYS(accept4), false}, {SCMP_SYS(execve), false},     {SCMP_SYS(execveat), false},
     {SCMP_SYS(ptrace), false},
 };
 

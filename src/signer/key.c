@@ -7,16 +7,17 @@
  *     public <44 characters: standard base64 of the public key>
  *
  * The public key follows from the seed; it stands there so that a damaged seed is seen, instead of
- * becoming another key that signs happily. A file that differs in one byte from this form is refused,
- * as is one that others can read, that belongs to somebody else, or that is a link or no plain file:
- * each of them means that this may not be the key that was made here.
+ * becoming another key that signs happily. A file that differs in one byte from this form is
+ * refused, as is one that others can read, that belongs to somebody else, or that is a link or no
+ * plain file: each of them means that this may not be the key that was made here.
  *
- * Making one: the bytes go to a new file of a random name, fsync, then link(2) to the real name, which
- * fails when that exists, then fsync of the folder. So a crash leaves no key or a whole one, and of two
- * signers that start at the same moment the second takes the first one's key. rename(2), the usual way,
- * would let the second replace a key that has signed already.
+ * Making one: the bytes go to a new file of a random name, fsync, then link(2) to the real name,
+ * which fails when that exists, then fsync of the folder. So a crash leaves no key or a whole one,
+ * and of two signers that start at the same moment the second takes the first one's key. rename(2),
+ * the usual way, would let the second replace a key that has signed already.
  *
- * To change the format: a new version word in line 1, keep reading v1, add a sample to the tests. */
+ * To change the format: a new version word in line 1, keep reading v1, add a sample to the tests.
+ */
 #include "signer/key.h"
 
 #include <errno.h>
@@ -162,8 +163,8 @@ static rd_err read_key(const char *path, struct rd_signerd_key *ret, struct rd_w
 
 static rd_err write_new(const char *temporary, const char *text, struct rd_why *why)
 {
-    RD_AUTO_CLOSE int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-                                0600);
+    RD_AUTO_CLOSE int fd =
+        open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0) {
         return rd_why_errno(why, errno, "create", temporary);
     }

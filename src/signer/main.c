@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * render-signer: the only process that holds the signing key. The gateway starts it with one end of a
- * socketpair; it has no network, reads one file, and answers the two requests of serve.c.
+ * render-signer: the only process that holds the signing key. The gateway starts it with one end of
+ * a socketpair; it has no network, reads one file, and answers the two requests of serve.c.
  *
  *     render-signer --key FILE --fd N
  *
@@ -11,15 +11,16 @@
  *   3. warm up: one signature, so that whatever a library does on first use is done.
  *   4. the filter (filter.c): from here on read and write of the channel, and exit.
  *   5. serve until the channel ends.
- * Any step that fails ends the start with one line, told to the gateway in a FAILED frame, or to stderr
- * when there is no gateway.
+ * Any step that fails ends the start with one line, told to the gateway in a FAILED frame, or to
+ * stderr when there is no gateway.
  *
- * It ignores SIGTERM, SIGINT and SIGHUP: a terminal or a service manager sends them to all processes at
- * once, and the gateway still has statements to sign while it drains. It ends with its channel; should
- * something else hold the channel open, it is killed with its parent (PDEATHSIG).
+ * It ignores SIGTERM, SIGINT and SIGHUP: a terminal or a service manager sends them to all
+ * processes at once, and the gateway still has statements to sign while it drains. It ends with its
+ * channel; should something else hold the channel open, it is killed with its parent (PDEATHSIG).
  *
- * Exit: 0 the channel was closed, 1 it could not start, 2 usage, 3 a request outside the table, 4 the
- * channel broke. It leaves by _exit: nothing of the C library's farewell is allowed by the filter. */
+ * Exit: 0 the channel was closed, 1 it could not start, 2 usage, 3 a request outside the table, 4
+ * the channel broke. It leaves by _exit: nothing of the C library's farewell is allowed by the
+ * filter. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -89,7 +90,8 @@ static rd_err settle_descriptors(int channel, struct rd_why *why)
     if (getsockopt(channel, SOL_SOCKET, SO_DOMAIN, &domain, &len) != 0 ||
         getsockopt(channel, SOL_SOCKET, SO_TYPE, &type, &len) != 0 || domain != AF_UNIX ||
         type != SOCK_STREAM) {
-        return rd_why_set(why, RD_ERR_CONFIG, "descriptor %d is not a local stream socket", channel);
+        return rd_why_set(why, RD_ERR_CONFIG, "descriptor %d is not a local stream socket",
+                          channel);
     }
     unsigned own = (unsigned)channel;
     int failed = own > 3 ? close_range(3, own - 1, 0) : 0;
@@ -138,9 +140,9 @@ static void report(int channel, const char *text)
 {
     uint8_t frame[RD_SIGNER_HEADER_LEN + RD_SIGNER_FAILED_MAX];
     size_t len = strnlen(text, RD_SIGNER_FAILED_MAX);
-    rd_signer_header_write(frame, (struct rd_signer_header){.kind = RD_SIGNER_FAILED,
-                                                            .count = 0,
-                                                            .length = (uint32_t)len});
+    rd_signer_header_write(
+        frame,
+        (struct rd_signer_header){.kind = RD_SIGNER_FAILED, .count = 0, .length = (uint32_t)len});
     memcpy(frame + RD_SIGNER_HEADER_LEN, text, len);
     ssize_t want = (ssize_t)(RD_SIGNER_HEADER_LEN + len);
     if (send(channel, frame, (size_t)want, MSG_NOSIGNAL | MSG_DONTWAIT) != want) {
@@ -152,7 +154,8 @@ int main(int argc, char **argv)
 {
     struct options options;
     if (!parse(argc, argv, &options)) {
-        (void)fputs("usage: render-signer --key FILE --fd N   (started by render-gateway)\n", stderr);
+        (void)fputs("usage: render-signer --key FILE --fd N   (started by render-gateway)\n",
+                    stderr);
         _exit(EXIT_USAGE);
     }
     static struct rd_signerd signerd;

@@ -3,9 +3,10 @@
  * The signer's closed list of requests, as a table, and the loop that answers them. See
  * provenance/signer_proto.h for the frames.
  *
- * The signer is no oracle: what it signs is always "DSSEv1 28 application/vnd.in-toto+json <len> " and
- * a text that begins as an in-toto Statement, so no answer of it can be passed off as a signature of
- * anything else. It does not judge whether a statement is true; only the gateway can know that.
+ * The signer is no oracle: what it signs is always "DSSEv1 28 application/vnd.in-toto+json <len> "
+ * and a text that begins as an in-toto Statement, so no answer of it can be passed off as a
+ * signature of anything else. It does not judge whether a statement is true; only the gateway can
+ * know that.
  *
  * A batch is judged whole before its first statement is signed. There is no state between requests:
  * each may come at any time, any number of times, and none opens the way for another. */
@@ -61,7 +62,8 @@ bool rd_signerd_answer(struct rd_signerd *signerd, const struct rd_signer_header
     return row >= 0 && requests[row].answer(signerd, header);
 }
 
-/* Compact JSON holds no control characters, so a NUL or a line feed means that it is something else. */
+/* Compact JSON holds no control characters, so a NUL or a line feed means that it is something
+ * else. */
 bool rd_signerd_statement_ok(const char *text, size_t len)
 {
     static const size_t prefix_len = sizeof RD_STATEMENT_PREFIX - 1;
@@ -80,10 +82,9 @@ bool rd_signerd_statement_ok(const char *text, size_t len)
 static void begin_answer(struct rd_signerd *signerd, enum rd_signer_kind kind, uint16_t count,
                          size_t length)
 {
-    rd_signer_header_write(signerd->answer,
-                           (struct rd_signer_header){.kind = (uint16_t)kind,
-                                                     .count = count,
-                                                     .length = (uint32_t)length});
+    rd_signer_header_write(signerd->answer, (struct rd_signer_header){.kind = (uint16_t)kind,
+                                                                      .count = count,
+                                                                      .length = (uint32_t)length});
     signerd->answer_len = RD_SIGNER_HEADER_LEN + length;
 }
 

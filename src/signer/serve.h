@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What render-signer answers. The judgement of a request is a pure function over bytes, so that tests
- * and the fuzzer reach it without a process; the loop around it moves the bytes. */
+ * What render-signer answers. The judgement of a request is a pure function over bytes, so that
+ * tests and the fuzzer reach it without a process; the loop around it moves the bytes. */
 #ifndef RD_SIGNER_SERVE_H
 #define RD_SIGNER_SERVE_H
 

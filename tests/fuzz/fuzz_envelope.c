@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The verifier against any bytes as an envelope.. The key of
- * the known answers is trusted, so that a mutated seed can reach every step behind the signature; what
- * is accepted must be the statement that was signed, for nobody else has that key here. */
+ * the known answers is trusted, so that a mutated seed can reach every step behind the signature;
+ * what is accepted must be the statement that was signed, for nobody else has that key here. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Trusted keys from any bytes. What is taken must be a sound key, once, and a refusal must leave the
- * list as it was. */
+ * Trusted keys from any bytes. What is taken must be a sound key, once, and a refusal must leave
+ * the list as it was. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The signer against any stream of bytes on its channel: cut into frames as its loop does. Every answer
- * must have the form of the table, and a signature may only ever come back for bytes that are a
- * statement. */
+ * The signer against any stream of bytes on its channel: cut into frames as its loop does. Every
+ * answer must have the form of the table, and a signature may only ever come back for bytes that
+ * are a statement. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

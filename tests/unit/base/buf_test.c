@@ -174,7 +174,10 @@ static void json_strings(void **state)
     CASE("a\nb\tc\rd\be\ff", "\"a\\nb\\tc\\u000dd\\u0008e\\u000cf\"");
     CASE("\0\x01\x1f\x7f", "\"\\u0000\\u0001\\u001f\\u007f\"");
     CASE("\xc3\xa9\xe2\x82\xac\xf0\x9f\x8e\xa8", "\"\xc3\xa9\xe2\x82\xac\xf0\x9f\x8e\xa8\"");
-    CASE("a\xff" "b", "\"a\xef\xbf\xbd" "b\"");
+    CASE("a\xff"
+         "b",
+         "\"a\xef\xbf\xbd"
+         "b\"");
     CASE("\xc3", "\"\xef\xbf\xbd\"");
     CASE("\xe2\x82", "\"\xef\xbf\xbd\xef\xbf\xbd\"");
     CASE("\xed\xa0\x80", "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\"");
@@ -204,8 +207,9 @@ static void json_numbers(void **state)
     assert_number((double)INFINITY, "null");
     assert_number(-(double)INFINITY, "null");
     assert_number((double)NAN, "null");
-    static const double hard[] = {DBL_MAX, DBL_MIN, DBL_EPSILON, 5e-324, 1.0 / 3, 4294967295.0,
-                                  9007199254740993.0, 123456.7, 1234567.0};
+    static const double hard[] = {DBL_MAX,  DBL_MIN,      DBL_EPSILON,        5e-324,
+                                  1.0 / 3,  4294967295.0, 9007199254740993.0, 123456.7,
+                                  1234567.0};
     for (size_t i = 0; i < sizeof hard / sizeof hard[0]; i++) {
         RD_AUTO_BUF struct rd_buf buf;
         rd_buf_init(&buf, 100);

@@ -92,7 +92,8 @@ static void clocks_go_forward(void **state)
     }
     assert_true(rd_clock_thread_cpu_ns() > cpu);
     uint64_t wall = rd_clock_wall_ms();
-    assert_in_range(wall, 1700000000000u, 253402300799999u); /* after 2023: milliseconds, not seconds */
+    assert_in_range(wall, 1700000000000u,
+                    253402300799999u); /* after 2023: milliseconds, not seconds */
     assert_in_range(wall / 1000, (uint64_t)time(NULL) - 2, (uint64_t)time(NULL) + 2);
 }
 

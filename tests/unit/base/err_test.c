@@ -91,10 +91,8 @@ static void try_returns_early(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_row_is_whole),
-        cmocka_unit_test(what_is_out_of_range_is_internal),
-        cmocka_unit_test(errno_classes),
-        cmocka_unit_test(why_tells_and_cuts),
+        cmocka_unit_test(every_row_is_whole), cmocka_unit_test(what_is_out_of_range_is_internal),
+        cmocka_unit_test(errno_classes),      cmocka_unit_test(why_tells_and_cuts),
         cmocka_unit_test(try_returns_early),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

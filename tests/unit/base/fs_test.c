@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Files: bounded reads, all-or-nothing replacement under kill -9 and under a disk that takes no more,
- * and every refusal with its reason. */
+ * Files: bounded reads, all-or-nothing replacement under kill -9 and under a disk that takes no
+ * more, and every refusal with its reason. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -97,7 +97,8 @@ static void failures_have_reasons_and_change_nothing(void **state)
     assert_int_equal(rd_fs_read(folder, &buf, &why), RD_ERR_IO);
     assert_int_equal(rd_fs_write_atomic("/nonexistent/file", "x", 1, 0600, &why), RD_ERR_IO);
     assert_non_null(strstr(why.text, "/nonexistent/file"));
-    assert_int_equal(rd_fs_write_atomic(folder, "x", 1, 0600, &why), RD_ERR_IO); /* a folder there */
+    assert_int_equal(rd_fs_write_atomic(folder, "x", 1, 0600, &why),
+                     RD_ERR_IO); /* a folder there */
     assert_int_equal(rd_fs_sync_dir("/nonexistent", &why), RD_ERR_IO);
     assert_int_equal(rd_fs_mkdir("/nonexistent/a", 0700, &why), RD_ERR_IO);
     assert_int_equal(rd_fs_write_atomic(path, "x", 1, 0600, NULL), RD_OK);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The log, through a pipe in the place of stderr: the form of both formats, levels, that no value can
- * forge a line or a field, and that lines of several threads do not mix. */
+ * The log, through a pipe in the place of stderr: the form of both formats, levels, that no value
+ * can forge a line or a field, and that lines of several threads do not mix. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -71,9 +71,9 @@ static void json_lines(void **state)
     (void)state;
     rd_log_configure(RD_LOG_DEBUG, RD_LOG_JSON);
     begin_capture();
-    rd_log(RD_LOG_WARN, "an event", (struct rd_log_field[]){
-        RD_LOG_STR("text", "a\"b"), RD_LOG_STR("absent", NULL), RD_LOG_INT("n", -5),
-        RD_LOG_NUM("x", 0.25), RD_LOG_END});
+    rd_log(RD_LOG_WARN, "an event",
+           (struct rd_log_field[]){RD_LOG_STR("text", "a\"b"), RD_LOG_STR("absent", NULL),
+                                   RD_LOG_INT("n", -5), RD_LOG_NUM("x", 0.25), RD_LOG_END});
     (void)end_capture();
     assert_string_equal(after_time(captured, true),
                         "\",\"level\":\"warn\",\"event\":\"an event\",\"text\":\"a\\\"b\",\"n\":-5,"
@@ -85,8 +85,8 @@ static void text_lines(void **state)
     (void)state;
     rd_log_configure(RD_LOG_DEBUG, RD_LOG_TEXT);
     begin_capture();
-    rd_log(RD_LOG_INFO, "an event", (struct rd_log_field[]){
-        RD_LOG_STR("text", "a b"), RD_LOG_INT("n", 7), RD_LOG_END});
+    rd_log(RD_LOG_INFO, "an event",
+           (struct rd_log_field[]){RD_LOG_STR("text", "a b"), RD_LOG_INT("n", 7), RD_LOG_END});
     rd_log(RD_LOG_ERROR, "bare", NULL);
     (void)end_capture();
     const char *second = strchr(captured, '\n') + 1;
@@ -119,7 +119,8 @@ static void no_value_forges_a_line_or_a_field(void **state)
     for (int format = RD_LOG_JSON; format <= RD_LOG_TEXT; format++) {
         rd_log_configure(RD_LOG_INFO, (enum rd_log_format)format);
         begin_capture();
-        rd_log(RD_LOG_INFO, "event", (struct rd_log_field[]){RD_LOG_STR("path", hostile), RD_LOG_END});
+        rd_log(RD_LOG_INFO, "event",
+               (struct rd_log_field[]){RD_LOG_STR("path", hostile), RD_LOG_END});
         size_t len = end_capture();
         assert_int_equal(count_of(captured, '\n'), 1);
         assert_int_equal(captured[len - 1], '\n');
@@ -148,8 +149,8 @@ static void *chatter(void *arg)
 {
     const char *name = arg;
     for (int i = 0; i < 200; i++) {
-        rd_log(RD_LOG_INFO, "chatter", (struct rd_log_field[]){
-            RD_LOG_STR("name", name), RD_LOG_INT("i", i), RD_LOG_END});
+        rd_log(RD_LOG_INFO, "chatter",
+               (struct rd_log_field[]){RD_LOG_STR("name", name), RD_LOG_INT("i", i), RD_LOG_END});
     }
     return NULL;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Text: UTF-8 against an independent decoder over all short sequences, encodings against the vectors of
- * RFC 4648, and one spelling for one value (two for base64 that DSSE allows). */
+ * Text: UTF-8 against an independent decoder over all short sequences, encodings against the
+ * vectors of RFC 4648, and one spelling for one value (two for base64 that DSSE allows). */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -47,8 +47,8 @@ static void every_code_point_and_no_surrogate(void **state)
     }
 }
 
-/* All 2^24 sequences of three bytes hold exactly as many well-formed ones as the tables of the standard
- * say: so nothing overlong and no stray byte passes. */
+/* All 2^24 sequences of three bytes hold exactly as many well-formed ones as the tables of the
+ * standard say: so nothing overlong and no stray byte passes. */
 static void three_byte_sequences_are_counted(void **state)
 {
     (void)state;
@@ -126,8 +126,13 @@ static void hex(void **state)
 
 static const struct {
     const char *plain, *encoded;
-} rfc4648[] = {{"", ""},           {"f", "Zg=="},         {"fo", "Zm8="},        {"foo", "Zm9v"},
-               {"foob", "Zm9vYg=="}, {"fooba", "Zm9vYmE="}, {"foobar", "Zm9vYmFy"},
+} rfc4648[] = {{"", ""},
+               {"f", "Zg=="},
+               {"fo", "Zm8="},
+               {"foo", "Zm9v"},
+               {"foob", "Zm9vYg=="},
+               {"fooba", "Zm9vYmE="},
+               {"foobar", "Zm9vYmFy"},
                {"\xfb\xff\xbf", "+/+/"}};
 
 static void base64_of_rfc_4648(void **state)
@@ -191,13 +196,13 @@ static void base64_that_is_not_exact_is_refused(void **state)
         const char *text;
         bool any_takes; /* what the lenient form still takes */
     } bad[] = {
-        {"Zg", true},        {"Zg=", false},    {"Zg===", false},     {"Zg====", false},
-        {"Z===", false},     {"====", false},   {"=", false},         {"==", false},
-        {"Z", false},        {"Zm9vY", false},  {"Zh==", false}, /* unused bits set */
-        {"Zm9=", false},     {"Zm8", true},     {"Zm9v====", false},  {" Zm9v", false},
-        {"Zm9v\n", false},   {"Zm 9v", false},  {"Zm9v Zm9v", false}, {"Zg==Zg==", false},
-        {"Zm9*", false},     {"Z\xc3\xa9==", false}, {"-_-_", true},  {"+_+_", false},
-        {"-/+_", false},     {"Zm9v=", false},  {"Zm9v==", false},    {"Zm8==", false},
+        {"Zg", true},      {"Zg=", false},         {"Zg===", false},     {"Zg====", false},
+        {"Z===", false},   {"====", false},        {"=", false},         {"==", false},
+        {"Z", false},      {"Zm9vY", false},       {"Zh==", false}, /* unused bits set */
+        {"Zm9=", false},   {"Zm8", true},          {"Zm9v====", false},  {" Zm9v", false},
+        {"Zm9v\n", false}, {"Zm 9v", false},       {"Zm9v Zm9v", false}, {"Zg==Zg==", false},
+        {"Zm9*", false},   {"Z\xc3\xa9==", false}, {"-_-_", true},       {"+_+_", false},
+        {"-/+_", false},   {"Zm9v=", false},       {"Zm9v==", false},    {"Zm8==", false},
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         uint8_t out[32];
@@ -234,10 +239,12 @@ static void base64_is_not_malleable(void **state)
         }
         char again[8];
         rd_text_base64(out, len, again);
-        assert_string_equal(again, text); /* encoding is the inverse: so no two texts decode alike */
+        assert_string_equal(again,
+                            text); /* encoding is the inverse: so no two texts decode alike */
         count++;
     }
-    /* Six letters are digits; four of them (0, 16, 32, 48) leave the unused bits of padding zero. */
+    /* Six letters are digits; four of them (0, 16, 32, 48) leave the unused bits of padding zero.
+     */
     assert_int_equal(count, 6 * 6 * 6 * 6 + 6 * 6 * 4 + 6 * 4);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What several provenance tests share: the key and statement of the known answers, and signing without
- * the signer process. The key is RFC 8032 test 1; nobody must use it for anything else. */
+ * What several provenance tests share: the key and statement of the known answers, and signing
+ * without the signer process. The key is RFC 8032 test 1; nobody must use it for anything else. */
 #ifndef TESTS_PROVENANCE_FIXTURE_H
 #define TESTS_PROVENANCE_FIXTURE_H
 
@@ -17,11 +17,12 @@
 #define KNOWN_SEED "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60"
 #define KNOWN_PUBLIC "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
 #define KNOWN_KEYID "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
-#define KNOWN_STATEMENT                                                                          \
-    "{\"_type\":\"https://in-toto.io/Statement/v1\",\"subject\":[{\"name\":\"out.png\",\"digest\":" \
+#define KNOWN_STATEMENT                                                                            \
+    "{\"_type\":\"https://in-toto.io/Statement/"                                                   \
+    "v1\",\"subject\":[{\"name\":\"out.png\",\"digest\":"                                          \
     "{\"sha256\":\"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\"}}],"         \
     "\"predicateType\":\"https://slsa.dev/provenance/v1\",\"predicate\":{}}"
-#define KNOWN_SIGNATURE                                                                          \
+#define KNOWN_SIGNATURE                                                                            \
     "KaK8WHqgp+ND6PTMJFEVvIS6COtYZ4tKnypswiJuz7xPVQ6FfcliGE4JhxjJEp56MjhrbCpUX+vIC/enfp88Bw=="
 
 struct key_pair {

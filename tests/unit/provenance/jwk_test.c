@@ -34,10 +34,9 @@ static void jwks_has_exactly_this_form(void **state)
     RD_AUTO_BUF struct rd_buf out;
     rd_buf_init(&out, 4096);
     assert_int_equal(rd_jwks_write(&out, (const uint8_t(*)[RD_KEY_LEN]) & key.public, 1), RD_OK);
-    assert_string_equal(out.data,
-                        "{\"keys\":[{\"kty\":\"OKP\",\"crv\":\"Ed25519\","
-                        "\"x\":\"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\","
-                        "\"kid\":\"" KNOWN_KEYID "\",\"use\":\"sig\"}]}");
+    assert_string_equal(out.data, "{\"keys\":[{\"kty\":\"OKP\",\"crv\":\"Ed25519\","
+                                  "\"x\":\"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\","
+                                  "\"kid\":\"" KNOWN_KEYID "\",\"use\":\"sig\"}]}");
     rd_buf_reset(&out);
     assert_int_equal(rd_jwks_write(&out, NULL, 0), RD_OK);
     assert_string_equal(out.data, "{\"keys\":[]}");

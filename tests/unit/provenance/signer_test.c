@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The gateway's end of the signer, with the real render-signer behind it (its path is the argument):
- * batches at and over every limit, threads, kill -9 and recovery, start-up faults, and what /proc says
- * about the process. And a dishonest signer: this very program, started again with --key, plays one.
- * (Raw frames, without this client: signer/process_test.c.) */
+ * The gateway's end of the signer, with the real render-signer behind it (its path is the
+ * argument): batches at and over every limit, threads, kill -9 and recovery, start-up faults, and
+ * what /proc says about the process. And a dishonest signer: this very program, started again with
+ * --key, plays one. (Raw frames, without this client: signer/process_test.c.) */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -170,11 +170,16 @@ static void batches_at_and_over_the_limits(void **state)
 static void a_bad_statement_is_refused_and_the_signer_stays(void **state)
 {
     (void)state;
-    static const char *const bad[] = {
-        "", "{}", "hello", "{\"_type\":\"https://in-toto.io/Statement/v0.1\",\"a\":1}",
-        RD_STATEMENT_PREFIX, RD_STATEMENT_PREFIX "\"a\":1", " " RD_STATEMENT_PREFIX "\"a\":1}",
-        RD_STATEMENT_PREFIX "\"a\":\"\xff\"}", RD_STATEMENT_PREFIX "\"a\":\n1}",
-        "DSSEv1 28 application/vnd.in-toto+json 2 {}"};
+    static const char *const bad[] = {"",
+                                      "{}",
+                                      "hello",
+                                      "{\"_type\":\"https://in-toto.io/Statement/v0.1\",\"a\":1}",
+                                      RD_STATEMENT_PREFIX,
+                                      RD_STATEMENT_PREFIX "\"a\":1",
+                                      " " RD_STATEMENT_PREFIX "\"a\":1}",
+                                      RD_STATEMENT_PREFIX "\"a\":\"\xff\"}",
+                                      RD_STATEMENT_PREFIX "\"a\":\n1}",
+                                      "DSSEv1 28 application/vnd.in-toto+json 2 {}"};
     struct rd_signer *signer = start();
     int pid = rd_signer_pid(signer);
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
@@ -338,8 +343,8 @@ static bool status_has(int pid, const char *line)
     return strstr(text, line) != NULL;
 }
 
-/* Descriptors 0 to 3 and no more: /dev/null twice, stderr, the channel. The descriptors of a process
- * that cannot be traced are only shown to root. */
+/* Descriptors 0 to 3 and no more: /dev/null twice, stderr, the channel. The descriptors of a
+ * process that cannot be traced are only shown to root. */
 static void assert_descriptors(int pid)
 {
     char path[64];

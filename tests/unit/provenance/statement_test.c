@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Statements: read back with jansson and compared member by member with the facts; prompts and unknown
- * fields never stand in clear, and the owner of the salt can show what they were; hostile text stays
- * inside its string; the time that writing one takes. */
+ * Statements: read back with jansson and compared member by member with the facts; prompts and
+ * unknown fields never stand in clear, and the owner of the salt can show what they were; hostile
+ * text stays inside its string; the time that writing one takes. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -61,7 +61,7 @@ static void fill(struct sample *sample, const char *json)
                                                 .prompt_salt = salt};
 }
 
-#define REQUEST                                                                                   \
+#define REQUEST                                                                                    \
     "{\"count\":4,\"lora\":[{\"id\":\"anti_blur\",\"weight\":1.0}],\"model\":\"plasma\","          \
     "\"my_secret\":{\"a\":[1,{\"b\":\"}]\"}]},\"negative_prompt\":\"hidden weeds\","               \
     "\"prompt\":\"a secret garden\",\"seed\":4294967295,\"zz\":null}"
@@ -174,8 +174,8 @@ static void what_is_unknown_is_null(void **state)
         assert_true(json_is_null(at(device, "device")));
         assert_true(json_is_null(at(root, "predicate.runDetails.metadata.invocationId")));
         assert_true(json_is_null(at(root, "predicate.buildDefinition.internalParameters.engine")));
-        assert_int_equal(
-            json_object_size(at(root, "predicate.buildDefinition.externalParameters")), 0);
+        assert_int_equal(json_object_size(at(root, "predicate.buildDefinition.externalParameters")),
+                         0);
         sample.facts.report = NULL;
     }
 }
@@ -184,7 +184,8 @@ static void sources_stand_by_digest(void **state)
 {
     (void)state;
     struct sample sample;
-    fill(&sample, "{\"image\":\"https://x.example/a.png?token=hunter2#f\",\"mask\":\"data:sha256:00\"}");
+    fill(&sample,
+         "{\"image\":\"https://x.example/a.png?token=hunter2#f\",\"mask\":\"data:sha256:00\"}");
     static const struct rd_lora loras[] = {{"a\"b", 1.0}, {"c", 0.5}};
     sample.generation.loras = loras;
     sample.generation.loras_count = 2;
@@ -293,7 +294,8 @@ static void an_owner_can_reveal(void **state)
     assert_true(rd_verify_revealed(&verdict, "prompt", "a secret garden", 15, field_salt));
     assert_false(rd_verify_revealed(&verdict, "prompt", "a secret gardem", 15, field_salt));
     assert_false(rd_verify_revealed(&verdict, "prompt", "a secret garden", 14, field_salt));
-    assert_false(rd_verify_revealed(&verdict, "negative_prompt", "a secret garden", 15, field_salt));
+    assert_false(
+        rd_verify_revealed(&verdict, "negative_prompt", "a secret garden", 15, field_salt));
     assert_false(rd_verify_revealed(&verdict, "seed", "", 0, field_salt));
     assert_false(rd_verify_revealed(&verdict, "prompt", "a secret garden", 15, salt));
     verdict.signature_ok = false; /* an unverified statement reveals nothing */
@@ -339,10 +341,16 @@ static void hostile_text_stays_in_its_string(void **state)
 static void a_request_that_is_no_object_is_internal(void **state)
 {
     (void)state;
-    static const char *const broken[] = {
-        "", "{", "}", "[]", "null", "{\"a\"", "{\"a\":", "{\"a\":}", "{\"a\":1", "{\"a\":1,",
-        "{\"a\":\"", "{\"a\":\"\\", "{\"a\":{}", "{a:1}", "{\"a\":1}x", "{\"a\":1]",
-        "{\"a\" :1}", "{\"prompt\"}", "{,}", "{\"a\":1 \"b\":2}}"};
+    static const char *const broken[] = {"",           "{",
+                                         "}",          "[]",
+                                         "null",       "{\"a\"",
+                                         "{\"a\":",    "{\"a\":}",
+                                         "{\"a\":1",   "{\"a\":1,",
+                                         "{\"a\":\"",  "{\"a\":\"\\",
+                                         "{\"a\":{}",  "{a:1}",
+                                         "{\"a\":1}x", "{\"a\":1]",
+                                         "{\"a\" :1}", "{\"prompt\"}",
+                                         "{,}",        "{\"a\":1 \"b\":2}}"};
     for (size_t i = 0; i < sizeof broken / sizeof broken[0]; i++) {
         struct sample sample;
         RD_AUTO_BUF struct rd_buf out;

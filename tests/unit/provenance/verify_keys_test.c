@@ -31,7 +31,8 @@ static void every_form_gives_the_key(void **state)
         "\r\n\t " KNOWN_PUBLIC " \n",
         JWK,
         "\n" JWK "\n",
-        "{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"" X "\",\"use\":\"sig\",\"alg\":\"EdDSA\",\"kid\":1}",
+        "{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"" X
+        "\",\"use\":\"sig\",\"alg\":\"EdDSA\",\"kid\":1}",
         "{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"" X "\",\"alg\":\"Ed25519\"}",
         "{\"keys\":[" JWK "]}",
         "{\"keys\":[" JWK "," JWK "],\"more\":1}", /* twice the same is one key */
@@ -56,16 +57,34 @@ static void everything_else_is_refused(void **state)
 {
     (void)state;
     static const char *const bad[] = {
-        "", " ", "x", "00", KNOWN_PUBLIC "0", "D75A980182B10AB7D54BFED3C964073A0EE172F3DAA62325AF021A68F707511",
-        X "==", X "A", "11qYAYKxCrfVS-7TyWQHOg7hcvPapiMlrwIaaPcHUR/", "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURp",
-        KNOWN_PUBLIC " " KNOWN_PUBLIC, "{", "{}", "[]", "[" JWK "]", "{\"keys\":[]}", "{\"keys\":{}}",
-        "{\"keys\":[{\"kty\":\"RSA\"}]}", "{\"keys\":[" JWK "],\"keys\":[]}", JWK JWK,
-        "{\"kty\":\"OKP\",\"crv\":\"Ed25519\"}", "{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":1}",
+        "",
+        " ",
+        "x",
+        "00",
+        KNOWN_PUBLIC "0",
+        "D75A980182B10AB7D54BFED3C964073A0EE172F3DAA62325AF021A68F707511",
+        X "==",
+        X "A",
+        "11qYAYKxCrfVS-7TyWQHOg7hcvPapiMlrwIaaPcHUR/",
+        "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURp",
+        KNOWN_PUBLIC " " KNOWN_PUBLIC,
+        "{",
+        "{}",
+        "[]",
+        "[" JWK "]",
+        "{\"keys\":[]}",
+        "{\"keys\":{}}",
+        "{\"keys\":[{\"kty\":\"RSA\"}]}",
+        "{\"keys\":[" JWK "],\"keys\":[]}",
+        JWK JWK,
+        "{\"kty\":\"OKP\",\"crv\":\"Ed25519\"}",
+        "{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":1}",
         "{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"" X "\",\"use\":\"enc\"}",
         "{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"" X "\",\"use\":7}",
         "{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"" X "\",\"alg\":\"RS256\"}",
         "{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"" X "=\"}",
-        "{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURp\"}",
+        "{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"11qYAYKxCrfVS_"
+        "7TyWQHOg7hcvPapiMlrwIaaPcHURp\"}",
         /* one good key and one that claims to be Ed25519 and is not: nothing of it is trusted */
         "{\"keys\":[" JWK ",{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"AAAA\"}]}",
     };

@@ -3,11 +3,11 @@
  * 30,000 random changes of an envelope and of a file, from a fixed seed. The property, exactly:
  *
  *   - A changed file is never accepted.
- *   - A changed envelope is accepted only when it still says the same: the statement handed on is byte
- *     for byte the one that was signed, and a strict second reading of the changed text (jansson and a
- *     base64 decoder of this test's own) finds the same payload, the same payload type and the same 64
- *     bytes of signature in it. Changes of that kind are white space, the spelling of an escape, the
- *     key id, the padding or alphabet of base64, and unknown members.
+ *   - A changed envelope is accepted only when it still says the same: the statement handed on is
+ * byte for byte the one that was signed, and a strict second reading of the changed text (jansson
+ * and a base64 decoder of this test's own) finds the same payload, the same payload type and the
+ * same 64 bytes of signature in it. Changes of that kind are white space, the spelling of an
+ * escape, the key id, the padding or alphabet of base64, and unknown members.
  *
  * So an accepted envelope with any other payload or signature fails the test, and both kinds are
  * counted: a run in which nothing is refused, or no harmless change was met, fails too. */
@@ -55,9 +55,10 @@ static int set_up(void **state)
     struct rd_hash hash = hash_of(file, FILE_LEN);
     rd_text_hex(hash.sha256, 32, sha256);
     (void)snprintf(statement, sizeof statement,
-                   RD_STATEMENT_PREFIX "\"subject\":[{\"name\":\"x\",\"digest\":{\"sha256\":\"%s\"}}],"
-                                       "\"predicateType\":\"https://slsa.dev/provenance/v1\","
-                                       "\"predicate\":{\"a\":[1,2,{\"b\":null}]}}",
+                   RD_STATEMENT_PREFIX
+                   "\"subject\":[{\"name\":\"x\",\"digest\":{\"sha256\":\"%s\"}}],"
+                   "\"predicateType\":\"https://slsa.dev/provenance/v1\","
+                   "\"predicate\":{\"a\":[1,2,{\"b\":null}]}}",
                    sha256);
     sign_payload(&key, statement, strlen(statement), signature);
     rd_jwk_thumbprint(key.public, keyid);
@@ -124,8 +125,8 @@ static bool says_the_same(const char *text, size_t len)
     return false;
 }
 
-/* Between one and four changes: a bit, a byte, an insertion, a removal, a copy of a piece elsewhere,
- * a cut, white space. */
+/* Between one and four changes: a bit, a byte, an insertion, a removal, a copy of a piece
+ * elsewhere, a cut, white space. */
 static size_t mutate(char *text, size_t len)
 {
     static const char likely[] = "\"\\{}[]:,= \n\tAZaz09+/-_";
@@ -219,7 +220,8 @@ static void no_changed_file_is_accepted(void **state)
     }
 }
 
-/* Each single bit of the signature and of the payload, as bytes: all 64 * 8 and all of the statement. */
+/* Each single bit of the signature and of the payload, as bytes: all 64 * 8 and all of the
+ * statement. */
 static void no_single_bit_may_differ(void **state)
 {
     (void)state;

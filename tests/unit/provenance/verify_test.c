@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The verifier: what it must accept (the known answers, both alphabets of base64, unknown members,
- * misleading key ids, several signatures) and what it must refuse, each with the flags that say how far
- * the check came. Among them the signatures that satisfy Ed25519's equation and are still no
+ * misleading key ids, several signatures) and what it must refuse, each with the flags that say how
+ * far the check came. Among them the signatures that satisfy Ed25519's equation and are still no
  * signatures: unreduced S, small-order points. */
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,8 +17,8 @@
 #include "fixture.h"
 #include "provenance/verify.h"
 
-static struct rd_hash abc;            /* the file of the known statement */
-static struct rd_verify_keys known;   /* holds the known key */
+static struct rd_hash abc;          /* the file of the known statement */
+static struct rd_verify_keys known; /* holds the known key */
 static struct key_pair key;
 
 static int set_up(void **state)
@@ -96,9 +96,8 @@ static void assert_payload(const char *payload, rd_err err, const char *flags)
 static void the_known_answer_verifies(void **state)
 {
     (void)state;
-    RD_AUTO_FREE char *envelope =
-        envelope_of(KNOWN_STATEMENT, TYPE,
-                    "{\"keyid\":\"" KNOWN_KEYID "\",\"sig\":\"" KNOWN_SIGNATURE "\"}");
+    RD_AUTO_FREE char *envelope = envelope_of(
+        KNOWN_STATEMENT, TYPE, "{\"keyid\":\"" KNOWN_KEYID "\",\"sig\":\"" KNOWN_SIGNATURE "\"}");
     struct rd_verdict verdict;
     assert_int_equal(rd_verify_envelope(envelope, strlen(envelope), &abc, &known, &verdict), RD_OK);
     assert_true(verdict.signature_ok && verdict.statement_ok && verdict.subject_ok);
@@ -169,15 +168,18 @@ static void key_ids_are_hints_and_strangers_are_passed_over(void **state)
         assert_text(envelope, RD_OK, "stf");
     }
     entry_for(KNOWN_STATEMENT, KNOWN_KEYID, good);
-    RD_AUTO_FREE char *without = envelope_of(KNOWN_STATEMENT, TYPE, "{\"sig\":\"" KNOWN_SIGNATURE "\"}");
+    RD_AUTO_FREE char *without =
+        envelope_of(KNOWN_STATEMENT, TYPE, "{\"sig\":\"" KNOWN_SIGNATURE "\"}");
     assert_text(without, RD_OK, "stf");
-    /* A bad one that claims to be the known key's, another algorithm's, a stranger's; then the good. */
-    (void)snprintf(list, sizeof list,
-                   "{\"keyid\":\"" KNOWN_KEYID "\",\"sig\":\"%.88s\"},{\"sig\":\"MEUCIQ==\"},"
-                   "{\"sig\":\"\",\"cert\":\"x\"},%s",
-                   "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
-                   "AAAA==",
-                   good);
+    /* A bad one that claims to be the known key's, another algorithm's, a stranger's; then the
+     * good. */
+    (void)snprintf(
+        list, sizeof list,
+        "{\"keyid\":\"" KNOWN_KEYID "\",\"sig\":\"%.88s\"},{\"sig\":\"MEUCIQ==\"},"
+        "{\"sig\":\"\",\"cert\":\"x\"},%s",
+        "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+        "AAAA==",
+        good);
     RD_AUTO_FREE char *envelope = envelope_of(KNOWN_STATEMENT, TYPE, list);
     assert_text(envelope, RD_OK, "stf");
 }
@@ -220,7 +222,16 @@ static void envelopes_that_are_none(void **state)
 {
     (void)state;
     static const char *const bad[] = {
-        "", " ", "null", "[]", "\"x\"", "1", "{", "{}", "{}{}", "{\"payload\":\"e30=\"}",
+        "",
+        " ",
+        "null",
+        "[]",
+        "\"x\"",
+        "1",
+        "{",
+        "{}",
+        "{}{}",
+        "{\"payload\":\"e30=\"}",
         "{\"payloadType\":\"" TYPE "\"}",
         "{\"payload\":1,\"payloadType\":\"" TYPE "\",\"signatures\":[]}",
         "{\"payload\":\"e30=\",\"payloadType\":\"" TYPE "\",\"signatures\":[]}",
@@ -305,7 +316,8 @@ static void other_signatures_are_unauthorized(void **state)
     rd_verdict_done(&verdict);
 }
 
-/* S + L satisfies the equation as S does; accepting it would let anybody write a second signature. */
+/* S + L satisfies the equation as S does; accepting it would let anybody write a second signature.
+ */
 static void an_unreduced_s_is_refused(void **state)
 {
     (void)state;
@@ -332,8 +344,8 @@ static void an_unreduced_s_is_refused(void **state)
     }
 }
 
-/* With a small-order key, R = identity and S = 0 would verify for one message in a few. Even when such
- * a key gets past verify_keys.c (here: written into the struct), nothing verifies. */
+/* With a small-order key, R = identity and S = 0 would verify for one message in a few. Even when
+ * such a key gets past verify_keys.c (here: written into the struct), nothing verifies. */
 static void small_order_keys_sign_nothing(void **state)
 {
     (void)state;
@@ -375,7 +387,11 @@ static void signed_statements_that_are_none(void **state)
 {
     (void)state;
     static const char *const bad[] = {
-        "", "x", "[]", "{}", "{\"_type\":\"https://in-toto.io/Statement/v1\"}",
+        "",
+        "x",
+        "[]",
+        "{}",
+        "{\"_type\":\"https://in-toto.io/Statement/v1\"}",
         "{\"_type\":\"https://in-toto.io/Statement/v0.1\",\"subject\":[{}],"
         "\"predicateType\":\"https://slsa.dev/provenance/v1\",\"predicate\":{}}",
         "{\"_type\":\"https://in-toto.io/Statement/v1\",\"subject\":[{}],"
@@ -386,7 +402,8 @@ static void signed_statements_that_are_none(void **state)
         "\"predicateType\":\"https://slsa.dev/provenance/v1\",\"predicate\":{}}",
         "{\"_type\":\"https://in-toto.io/Statement/v1\",\"subject\":{},"
         "\"predicateType\":\"https://slsa.dev/provenance/v1\",\"predicate\":{}}",
-        "{\"_type\":\"https://in-toto.io/Statement/v1\",\"_type\":\"https://in-toto.io/Statement/v1\","
+        "{\"_type\":\"https://in-toto.io/Statement/v1\",\"_type\":\"https://in-toto.io/Statement/"
+        "v1\","
         "\"subject\":[{}],\"predicateType\":\"https://slsa.dev/provenance/v1\",\"predicate\":{}}",
         KNOWN_STATEMENT "x",
     };
@@ -395,7 +412,7 @@ static void signed_statements_that_are_none(void **state)
     }
 }
 
-#define ABOUT(subjects)                                                                           \
+#define ABOUT(subjects)                                                                            \
     "{\"_type\":\"https://in-toto.io/Statement/v1\",\"subject\":[" subjects                        \
     "],\"predicateType\":\"https://slsa.dev/provenance/v1\",\"predicate\":{}}"
 #define SHA "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -411,8 +428,8 @@ static void subjects_match_by_digest_only(void **state)
     } cases[] = {
         {ABOUT("{\"digest\":{\"sha256\":\"" SHA "\"}}"), true},
         {ABOUT("{\"digest\":{\"sha256\":\"" SHA "\",\"blake3\":\"" BLAKE "\"}}"), true},
-        {ABOUT("{\"name\":\"x\",\"digest\":{\"sha256\":\"" ZERO "\"}},{\"digest\":{\"sha256\":\"" SHA
-               "\",\"sha512\":\"?\"}}"),
+        {ABOUT("{\"name\":\"x\",\"digest\":{\"sha256\":\"" ZERO
+               "\"}},{\"digest\":{\"sha256\":\"" SHA "\",\"sha512\":\"?\"}}"),
          true},
         {ABOUT("{\"digest\":{\"sha256\":\"" SHA "\",\"blake3\":\"" ZERO "\"}}"), false},
         {ABOUT("{\"digest\":{\"sha256\":\"" SHA "\",\"blake3\":null}}"), false},

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The system-call filter, from inside: a child puts itself under it and tries what must not be. Each
- * forbidden call must end the child by SIGSYS; what the signer lives on must go on working. In a
- * sanitizer build the filter is relaxed (filter.c), and only the calls that stay forbidden are tried. */
+ * The system-call filter, from inside: a child puts itself under it and tries what must not be.
+ * Each forbidden call must end the child by SIGSYS; what the signer lives on must go on working. In
+ * a sanitizer build the filter is relaxed (filter.c), and only the calls that stay forbidden are
+ * tried. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -85,17 +86,20 @@ static void everything_else_kills_too(void **state)
         print_message("# not tried: a sanitizer build's filter is relaxed\n");
         return;
     }
-    static const long calls[] = {
-        SYS_openat, SYS_getpid, SYS_mmap,   SYS_mprotect, SYS_brk,    SYS_clone,
-        SYS_kill,   SYS_dup,    SYS_fcntl,  SYS_ioctl,    SYS_prctl,  SYS_seccomp,
-        SYS_sendto, SYS_sendmsg, SYS_close, SYS_unlinkat, SYS_getrandom, SYS_futex,
-        SYS_io_uring_setup, SYS_bpf, SYS_process_vm_readv, SYS_memfd_create, SYS_exit};
+    static const long calls[] = {SYS_openat,         SYS_getpid,    SYS_mmap,
+                                 SYS_mprotect,       SYS_brk,       SYS_clone,
+                                 SYS_kill,           SYS_dup,       SYS_fcntl,
+                                 SYS_ioctl,          SYS_prctl,     SYS_seccomp,
+                                 SYS_sendto,         SYS_sendmsg,   SYS_close,
+                                 SYS_unlinkat,       SYS_getrandom, SYS_futex,
+                                 SYS_io_uring_setup, SYS_bpf,       SYS_process_vm_readv,
+                                 SYS_memfd_create,   SYS_exit};
     for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
         assert_killed(calls[i], 0, 0, 0);
     }
-    /* Every number that there is and many that there are not, but the three; and but 335 and 336, which
-     * are the kernel's own trampolines for uprobes on x86-64: it lets them pass every filter, and they do
-     * nothing when called from anywhere else. */
+    /* Every number that there is and many that there are not, but the three; and but 335 and 336,
+     * which are the kernel's own trampolines for uprobes on x86-64: it lets them pass every filter,
+     * and they do nothing when called from anywhere else. */
     for (long number = 0; number < 600; number++) {
         bool uprobe = number == 335 || number == 336;
         if (!uprobe && number != SYS_read && number != SYS_write && number != SYS_exit_group) {
@@ -116,7 +120,8 @@ static void other_descriptors_are_out_of_reach(void **state)
     assert_killed(SYS_write, other, (long)byte, 1);
     assert_killed(SYS_write, STDERR_FILENO, (long)byte, 1);
     assert_killed(SYS_read, -1, (long)byte, 1);
-    /* The kernel reads the low half of the register only; the filter wants the whole of it right. */
+    /* The kernel reads the low half of the register only; the filter wants the whole of it right.
+     */
     assert_killed(SYS_write, (long)((uint64_t)channel[1] << 32) + other, (long)byte, 1);
     assert_killed(SYS_write, channel[1] + (1L << 32), (long)byte, 1);
     int status = try_call(SYS_write, channel[1], (long)byte, 1);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The key file: made once, kept, and refused for every reason there is not to trust it. A refused file
- * is never touched. */
+ * The key file: made once, kept, and refused for every reason there is not to trust it. A refused
+ * file is never touched. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -291,8 +291,8 @@ static void clear_folder(void)
     (void)closedir(dir);
 }
 
-/* Killed while it makes a key: as soon as the temporary file is seen, or as soon as the key is. Then
- * no key or a whole one stands there, and the next start has a key. */
+/* Killed while it makes a key: as soon as the temporary file is seen, or as soon as the key is.
+ * Then no key or a whole one stands there, and the next start has a key. */
 static void a_crash_leaves_no_half_key(void **state)
 {
     (void)state;

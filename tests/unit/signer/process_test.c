@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The real render-signer (its path is the argument) on a socket of this test's own: every request in
- * every state, and every kind of frame that must make it hang up, with its exit code. */
+ * The real render-signer (its path is the argument) on a socket of this test's own: every request
+ * in every state, and every kind of frame that must make it hang up, with its exit code. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -183,8 +183,8 @@ static void headers_outside_the_table_hang_up(void **state)
 static void bodies_that_do_not_add_up_hang_up(void **state)
 {
     (void)state;
-    static const uint32_t lengths[] = {0, 95, 97, RD_SIGNER_STATEMENT_MAX + 1, UINT32_MAX,
-                                       UINT32_MAX - 3, 0x80000000u};
+    static const uint32_t lengths[] = {
+        0, 95, 97, RD_SIGNER_STATEMENT_MAX + 1, UINT32_MAX, UINT32_MAX - 3, 0x80000000u};
     for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
         uint8_t body[100] = {0};
         struct raw raw = raw_start();
@@ -221,8 +221,13 @@ static void garbage_and_cut_frames_hang_up(void **state)
 static void usage_errors(void **state)
 {
     (void)state;
-    static const char *const commands[] = {"", "--key", "--fd 3 --key x", "--key x --fd -1",
-                                           "--key x --fd 3x", "--key x --fd 99999999", "--help"};
+    static const char *const commands[] = {"",
+                                           "--key",
+                                           "--fd 3 --key x",
+                                           "--key x --fd -1",
+                                           "--key x --fd 3x",
+                                           "--key x --fd 99999999",
+                                           "--help"};
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
         char words[64];
         char *argv[8] = {NULL};

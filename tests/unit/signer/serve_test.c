@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The signer's judgement without a process: what is a statement, what is in the table, and that a batch
- * is signed whole or not at all. (Frames through a real process: provenance/signer_test.c.) */
+ * The signer's judgement without a process: what is a statement, what is in the table, and that a
+ * batch is signed whole or not at all. (Frames through a real process: provenance/signer_test.c.)
+ */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -99,8 +100,8 @@ static void only_the_table_passes(void **state)
 {
     (void)state;
     static const uint16_t counts[] = {0, 1, 2, RD_SIGNER_BATCH_MAX, RD_SIGNER_BATCH_MAX + 1, 65535};
-    static const uint32_t lengths[] = {0, 1, 3, 4, 5, RD_SIGNER_BODY_MAX, RD_SIGNER_BODY_MAX + 1,
-                                       UINT32_MAX};
+    static const uint32_t lengths[] = {
+        0, 1, 3, 4, 5, RD_SIGNER_BODY_MAX, RD_SIGNER_BODY_MAX + 1, UINT32_MAX};
     unsigned passed = 0;
     for (uint32_t kind = 0; kind <= UINT16_MAX; kind++) {
         for (size_t c = 0; c < sizeof counts / sizeof counts[0]; c++) {
@@ -175,7 +176,8 @@ static void a_batch_is_signed_whole_or_not(void **state)
     }
 }
 
-/* Serving allocates nothing: the filter would kill it. The scratch buffer must never have to grow. */
+/* Serving allocates nothing: the filter would kill it. The scratch buffer must never have to grow.
+ */
 static void the_largest_statement_fits_the_scratch(void **state)
 {
     (void)state;
@@ -196,8 +198,14 @@ static void lengths_must_add_up(void **state)
 {
     (void)state;
     struct rd_signer_header header = {RD_SIGNER_SIGN_STATEMENTS, 2, 108};
-    static const uint32_t pairs[][2] = {{0, 0},    {50, 49},  {50, 51},          {101, 0},
-                                        {0, 101},  {100, 100}, {UINT32_MAX, 101}, {65537, 0},
+    static const uint32_t pairs[][2] = {{0, 0},
+                                        {50, 49},
+                                        {50, 51},
+                                        {101, 0},
+                                        {0, 101},
+                                        {100, 100},
+                                        {UINT32_MAX, 101},
+                                        {65537, 0},
                                         {0x80000032u, 0x80000032u}};
     memset(signerd.body, 0, 108);
     for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
