@@ -115,6 +115,23 @@ static rd_err open_dir(struct rd_cas *cas, struct rd_why *why)
     return rd_fs_sync_dir(cas->dir, why);
 }
 
+/* So that the first commit finds a pack. On a full disk the store opens all the same: it can be read,
+ * and objects can be deleted. */
+static void make_first_pack(struct rd_cas *cas)
+{
+    struct rd_cas_pack *pack;
+    if (cas->active != NULL || cas->spare != NULL ||
+        rd_cas_log_make_pack(cas, cas->next_number, cas->seq, &pack) != RD_OK) {
+        return;
+    }
+    cas->next_number++;
+    if (rd_cas_state_add_pack(cas, pack) == RD_OK) { /* no locks: there are no threads yet */
+        cas->spare = pack;
+    } else {
+        rd_cas_handle_unref(&pack->handle); /* removed as unused at the next start */
+    }
+}
+
 static rd_err start_threads(struct rd_cas *cas, struct rd_why *why)
 {
     if (pthread_create(&cas->committer, NULL, rd_cas_committer, cas) != 0) {
@@ -203,6 +220,7 @@ rd_err rd_cas_open(const struct rd_cas_config *config, struct rd_cas **ret, stru
         err = rd_cas_recover(cas, why);
     }
     if (err == RD_OK) {
+        make_first_pack(cas);
         err = start_threads(cas, why);
         if (err != RD_OK) {
             stop_threads(cas);

@@ -33,6 +33,7 @@ struct found {
     struct rd_cas_items items;
     bool closed_in_order; /* the hint covers all that was known when the store closed */
     bool gone;            /* removed: an unused leftover */
+    uint64_t beyond;      /* first-header number of the first record behind the stop; 0: none */
 };
 
 struct recovery {
@@ -123,6 +124,25 @@ static rd_err load_pack(struct recovery *r, struct rd_cas_pack *pack, uint32_t n
     return RD_OK;
 }
 
+/* Is there any valid header behind the place where walking stopped? What such headers say about
+ * `synced` is true, whatever happened to the place. */
+static rd_err look_beyond(struct recovery *r, struct found *found)
+{
+    const struct rd_cas_pack *pack = found->pack;
+    struct rd_cas_head head;
+    uint64_t first;
+    for (uint64_t at = found->items.end;; at = head.offset + head.capacity) {
+        rd_err err = rd_cas_pack_search(pack->handle.fd, pack->head.secret, at, pack->size, &head,
+                                        &first);
+        if (err == RD_ERR_NOT_FOUND) {
+            return RD_OK;
+        }
+        RD_TRY(err);
+        found->beyond = found->beyond == 0 ? first : found->beyond;
+        r->synced = head.synced > r->synced ? head.synced : r->synced;
+    }
+}
+
 /* Step 1 for one pack. */
 static rd_err load_items(struct recovery *r, struct found *found)
 {
@@ -134,6 +154,9 @@ static rd_err load_items(struct recovery *r, struct found *found)
     if (err == RD_ERR_NOT_FOUND || (hint && !items->ended)) {
         err = rd_cas_items_walk(pack, hint ? items->end : RD_CAS_BLOCK, pack->size, items);
         found->closed_in_order = hint && items->end == hinted;
+    }
+    if (err == RD_OK && !items->ended) {
+        err = look_beyond(r, found);
     }
     if (err != RD_OK) {
         return corrupt(r, pack, items->end, "cannot be read");
@@ -183,18 +206,11 @@ static rd_err meet_pack(struct recovery *r, const char *name)
 }
 
 /* Step 3: has the place where walking stopped ever been durable? Then it is rot. */
-static rd_err check_rot(struct recovery *r, const struct found *found, bool *ret_clean)
+static rd_err check_rot(struct recovery *r, const struct found *found)
 {
     const struct rd_cas_pack *pack = found->pack;
-    struct rd_cas_head head;
-    uint64_t first;
-    rd_err err = rd_cas_pack_search(pack->handle.fd, pack->head.secret, found->items.end, pack->size,
-                                    &head, &first);
-    if (err == RD_OK && r->synced >= first) {
+    if (found->beyond != 0 && r->synced >= found->beyond) {
         return corrupt(r, pack, found->items.end, "a record that was durable does not check");
-    }
-    if (err != RD_OK && err != RD_ERR_NOT_FOUND) {
-        return corrupt(r, pack, found->items.end, "cannot be read");
     }
     for (size_t i = 0; i < r->count && found->items.first_seq != 0; i++) {
         const struct rd_cas_items *other = &r->packs[i].items;
@@ -202,7 +218,6 @@ static rd_err check_rot(struct recovery *r, const struct found *found, bool *ret
             return corrupt(r, pack, found->items.end, "the end of a closed pack is missing");
         }
     }
-    *ret_clean = err == RD_ERR_NOT_FOUND;
     return RD_OK;
 }
 
@@ -251,12 +266,11 @@ static rd_err settle_pack(struct recovery *r, struct found *found)
 {
     struct rd_cas *cas = r->cas;
     struct rd_cas_pack *pack = found->pack;
-    bool clean = false;
     if (found->items.ended) {
         return RD_OK;
     }
-    RD_TRY(check_rot(r, found, &clean));
-    clean = clean && is_zero_sector(pack, found->items.end);
+    RD_TRY(check_rot(r, found));
+    bool clean = found->beyond == 0 && is_zero_sector(pack, found->items.end);
     if (clean && found->items.first_seq == 0) { /* never used */
         char name[RD_CAS_PATH_MAX];
         if (cas->spare == NULL && pack->size == cas->config.pack_bytes) {

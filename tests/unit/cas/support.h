@@ -255,9 +255,15 @@ HELPER struct rd_cas_stats stats_of(struct rd_cas *cas)
     return stats;
 }
 
+HELPER void print_bad(void *ctx, const char *where, const uint8_t blake3[RD_HASH_LEN])
+{
+    (void)ctx;
+    print_message("# bad: %s (%02x%02x...)\n", where, blake3[0], blake3[1]);
+}
+
 HELPER uint64_t scrub_bad(struct rd_cas *cas)
 {
-    struct rd_cas_scrub scrub = {0};
+    struct rd_cas_scrub scrub = {.on_bad = print_bad};
     assert_int_equal(rd_cas_scrub(cas, &scrub), RD_OK);
     return scrub.bad;
 }
