@@ -304,9 +304,6 @@ static enum MHD_Result on_access(void *cls, struct MHD_Connection *connection, c
     if (!x->begun) {
         begin(x, method);
         x->app->headers(x->app->ctx, x);
-        if (x->suspended) {
-            return MHD_YES; /* another thread may be replying already */
-        }
         return x->replied && x->has_body && !drains(x) ? rd_http_exchange_queue(x) : MHD_YES;
     }
     if (*upload_data_size > 0) {

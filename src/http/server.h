@@ -112,12 +112,12 @@ void rd_http_reply_pieces(struct rd_http_exchange *exchange, const struct rd_htt
                           size_t count);
 /* Forgets what was collected for the answer so far (before an error replaces it). */
 void rd_http_reply_reset(struct rd_http_exchange *exchange);
-/* The answer is complete. For a suspended exchange from any thread, else from headers()/request(). */
+/* The answer is complete. For a suspended exchange from any thread, else from headers() or
+ * request(), on their thread. */
 void rd_http_reply(struct rd_http_exchange *exchange, int status);
 int rd_http_reply_status(const struct rd_http_exchange *exchange);
 uint64_t rd_http_reply_bytes(const struct rd_http_exchange *exchange);
-/* From request() (or headers() of a request without a body): the reply comes later. False when the
- * client is gone already: no reply is owed then and done() follows. */
+/* From request() only: the reply comes later, and is owed even when the client is gone already. */
 void rd_http_suspend(struct rd_http_exchange *exchange);
 
 #endif
