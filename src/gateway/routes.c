@@ -25,7 +25,8 @@ static const struct rd_route routes[] = {
     {RD_HTTP_GET, "/models", RD_SCOPE_ALL, RD_BODY_NONE, NULL, rd_info_models, "models"},
     {RD_HTTP_GET, "/models/aliases", RD_SCOPE_ALL, RD_BODY_NONE, NULL, rd_info_aliases, "aliases"},
     {RD_HTTP_GET, "/models/loras", RD_SCOPE_ALL, RD_BODY_NONE, NULL, rd_info_loras, "loras"},
-    {RD_HTTP_POST, "/uploads", RD_SCOPE_UPLOAD, RD_BODY_JSON, NULL, rd_upload_create, "upload_create"},
+    {RD_HTTP_POST, "/uploads", RD_SCOPE_UPLOAD, RD_BODY_JSON, NULL, rd_upload_create, "upload_create",
+     .blocks = true},
     {RD_HTTP_PUT, "/uploads/{token}", PUBLIC, RD_BODY_STREAM, rd_upload_begin, rd_upload_put,
      "upload_put"},
     {RD_HTTP_GET, "/a/{asset}", PUBLIC, RD_BODY_NONE, NULL, rd_asset_handle, "asset"},
@@ -35,11 +36,12 @@ static const struct rd_route routes[] = {
      rd_object_put, "object_put"},
     {RD_HTTP_GET, "/v1/objects/{hash}", RD_SCOPE_READ, RD_BODY_NONE, NULL, rd_object_get,
      "object_get"},
-    {RD_HTTP_POST, "/keys", RD_SCOPE_ADMIN, RD_BODY_JSON, NULL, rd_keys_create, "key_create"},
+    {RD_HTTP_POST, "/keys", RD_SCOPE_ADMIN, RD_BODY_JSON, NULL, rd_keys_create, "key_create",
+     .blocks = true},
     {RD_HTTP_GET, "/keys", RD_SCOPE_ADMIN | RD_SCOPE_READ, RD_BODY_NONE, NULL, rd_keys_list,
-     "key_list"},
+     "key_list", .blocks = true},
     {RD_HTTP_DELETE, "/keys/{id}", RD_SCOPE_ADMIN | RD_SCOPE_READ, RD_BODY_NONE, NULL,
-     rd_keys_revoke, "key_revoke"},
+     rd_keys_revoke, "key_revoke", .blocks = true},
     {RD_HTTP_POST, "/{modality}/{family}/{model}/{task}", RD_SCOPE_GENERATE, RD_BODY_IMAGES, NULL,
      rd_generate_handle, "generate"},
 };
@@ -256,15 +258,29 @@ static void on_headers(void *ctx, struct rd_http_exchange *x)
     take_body(call);
 }
 
+static void handle_on_pool(void *ctx)
+{
+    struct rd_call *call = ctx;
+    call->route->handle(call);
+}
+
 static void on_request(void *ctx, struct rd_http_exchange *x)
 {
-    (void)ctx;
+    struct rd_gateway *gateway = ctx;
     struct rd_call *call = rd_http_user(x);
     if (rd_http_body_err(x) != RD_OK && call->route->body != RD_BODY_STREAM) {
         rd_reply_error(call, rd_http_body_err(x), NULL, NULL);
         return;
     }
-    call->route->handle(call);
+    if (!call->route->blocks) {
+        call->route->handle(call);
+        return;
+    }
+    rd_http_suspend(x);
+    rd_err err = rd_pool_submit(gateway->pool, handle_on_pool, call);
+    if (err != RD_OK) {
+        rd_reply_error(call, err, NULL, NULL);
+    }
 }
 
 static void on_gone(void *ctx, struct rd_http_exchange *x)

@@ -21,6 +21,7 @@ struct rd_route {
     void (*begin)(struct rd_call *call); /* on headers; may be NULL; may reply */
     void (*handle)(struct rd_call *call);
     const char *name; /* in metrics and the request log */
+    bool blocks;      /* `handle` waits for a disk: it runs on the pool, the exchange suspended */
 };
 
 #endif

@@ -100,13 +100,13 @@ void rd_upload_begin(struct rd_call *call)
     intake->drop_user = release_ticket;
 }
 
-static void put_done(struct rd_call *call, rd_err err)
+/* The bytes count; now the alias does, which waits for the store's disk: on the pool. */
+static void finish(void *ctx)
 {
+    struct rd_call *call = ctx;
     struct rd_intake *intake = call->state;
     const struct rd_upload *upload = intake->user;
-    if (err == RD_OK) {
-        err = rd_store_upload_finish(call->gateway->store, upload->id, intake->hash.blake3);
-    }
+    rd_err err = rd_store_upload_finish(call->gateway->store, upload->id, intake->hash.blake3);
     if (err != RD_OK) {
         rd_reply_error(call, err, NULL, NULL);
         return;
@@ -125,6 +125,14 @@ static void put_done(struct rd_call *call, rd_err err)
                   intake->image.width, intake->image.height, sha256);
     rd_http_reply_headerf(call->exchange, "Content-Location", "%s/a/%s", url, asset);
     rd_reply_json(call, 201, &answer);
+}
+
+static void put_done(struct rd_call *call, rd_err err)
+{
+    err = err == RD_OK ? rd_pool_submit(call->gateway->pool, finish, call) : err;
+    if (err != RD_OK) {
+        rd_reply_error(call, err, NULL, NULL);
+    }
 }
 
 void rd_upload_put(struct rd_call *call)
