@@ -409,7 +409,7 @@ static void closes_and_replies_race(void **state)
 {
     (void)state;
     enum { ROUNDS = 2000 };
-    _Static_assert(ROUNDS <= PENDING_MAX, "all may wait at once");
+    _Static_assert((int)ROUNDS <= (int)PENDING_MAX, "all may wait at once");
     struct race race = {.racers = rd_mem_alloc_array(ROUNDS, sizeof *race.racers)};
     assert_non_null(race.racers);
     desk_init(&race.desk);
