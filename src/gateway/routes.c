@@ -16,34 +16,41 @@
 #define PUBLIC 0u
 
 static const struct rd_route routes[] = {
-    {RD_HTTP_GET, "/", PUBLIC, RD_BODY_NONE, NULL, rd_info_root, "root"},
-    {RD_HTTP_GET, "/health/live", PUBLIC, RD_BODY_NONE, NULL, rd_info_live, "health_live"},
-    {RD_HTTP_GET, "/health/ready", PUBLIC, RD_BODY_NONE, NULL, rd_info_ready, "health_ready"},
-    {RD_HTTP_GET, "/metrics", PUBLIC, RD_BODY_NONE, NULL, rd_info_metrics, "metrics"},
-    {RD_HTTP_GET, "/openapi.yaml", PUBLIC, RD_BODY_NONE, NULL, rd_info_openapi, "openapi"},
-    {RD_HTTP_GET, "/.well-known/jwks.json", PUBLIC, RD_BODY_NONE, NULL, rd_info_jwks, "jwks"},
-    {RD_HTTP_GET, "/models", RD_SCOPE_ALL, RD_BODY_NONE, NULL, rd_info_models, "models"},
-    {RD_HTTP_GET, "/models/aliases", RD_SCOPE_ALL, RD_BODY_NONE, NULL, rd_info_aliases, "aliases"},
-    {RD_HTTP_GET, "/models/loras", RD_SCOPE_ALL, RD_BODY_NONE, NULL, rd_info_loras, "loras"},
-    {RD_HTTP_POST, "/uploads", RD_SCOPE_UPLOAD, RD_BODY_JSON, NULL, rd_upload_create, "upload_create",
-     .blocks = true},
-    {RD_HTTP_PUT, "/uploads/{token}", PUBLIC, RD_BODY_STREAM, rd_upload_begin, rd_upload_put,
-     "upload_put"},
-    {RD_HTTP_GET, "/a/{asset}", PUBLIC, RD_BODY_NONE, NULL, rd_asset_handle, "asset"},
-    {RD_HTTP_GET, "/a/{asset}/attestation", PUBLIC, RD_BODY_NONE, NULL, rd_attestation_handle,
-     "attestation"},
-    {RD_HTTP_PUT, "/v1/objects/{hash}", RD_SCOPE_UPLOAD, RD_BODY_STREAM, rd_object_begin,
-     rd_object_put, "object_put"},
-    {RD_HTTP_GET, "/v1/objects/{hash}", RD_SCOPE_READ, RD_BODY_NONE, NULL, rd_object_get,
-     "object_get"},
-    {RD_HTTP_POST, "/keys", RD_SCOPE_ADMIN, RD_BODY_JSON, NULL, rd_keys_create, "key_create",
-     .blocks = true},
-    {RD_HTTP_GET, "/keys", RD_SCOPE_ADMIN | RD_SCOPE_READ, RD_BODY_NONE, NULL, rd_keys_list,
-     "key_list", .blocks = true},
-    {RD_HTTP_DELETE, "/keys/{id}", RD_SCOPE_ADMIN | RD_SCOPE_READ, RD_BODY_NONE, NULL,
-     rd_keys_revoke, "key_revoke", .blocks = true},
-    {RD_HTTP_POST, "/{modality}/{family}/{model}/{task}", RD_SCOPE_GENERATE, RD_BODY_IMAGES, NULL,
-     rd_generate_handle, "generate"},
+    {RD_HTTP_GET, "/", PUBLIC, RD_BODY_NONE, RD_ON_HTTP, NULL, rd_info_root, "root"},
+    {RD_HTTP_GET, "/health/live", PUBLIC, RD_BODY_NONE, RD_ON_HTTP,
+     NULL, rd_info_live, "health_live"},
+    {RD_HTTP_GET, "/health/ready", PUBLIC, RD_BODY_NONE, RD_ON_HTTP,
+     NULL, rd_info_ready, "health_ready"},
+    {RD_HTTP_GET, "/metrics", PUBLIC, RD_BODY_NONE, RD_ON_HTTP, NULL, rd_info_metrics, "metrics"},
+    {RD_HTTP_GET, "/openapi.yaml", PUBLIC, RD_BODY_NONE, RD_ON_HTTP,
+     NULL, rd_info_openapi, "openapi"},
+    {RD_HTTP_GET, "/.well-known/jwks.json", PUBLIC, RD_BODY_NONE, RD_ON_HTTP,
+     NULL, rd_info_jwks, "jwks"},
+    {RD_HTTP_GET, "/models", RD_SCOPE_ALL, RD_BODY_NONE, RD_ON_HTTP,
+     NULL, rd_info_models, "models"},
+    {RD_HTTP_GET, "/models/aliases", RD_SCOPE_ALL, RD_BODY_NONE, RD_ON_HTTP,
+     NULL, rd_info_aliases, "aliases"},
+    {RD_HTTP_GET, "/models/loras", RD_SCOPE_ALL, RD_BODY_NONE, RD_ON_HTTP,
+     NULL, rd_info_loras, "loras"},
+    {RD_HTTP_POST, "/uploads", RD_SCOPE_UPLOAD, RD_BODY_JSON, RD_ON_POOL,
+     NULL, rd_upload_create, "upload_create"},
+    {RD_HTTP_PUT, "/uploads/{token}", PUBLIC, RD_BODY_STREAM, RD_ON_HTTP,
+     rd_upload_begin, rd_upload_put, "upload_put"},
+    {RD_HTTP_GET, "/a/{asset}", PUBLIC, RD_BODY_NONE, RD_ON_HTTP, NULL, rd_asset_handle, "asset"},
+    {RD_HTTP_GET, "/a/{asset}/attestation", PUBLIC, RD_BODY_NONE, RD_ON_HTTP,
+     NULL, rd_attestation_handle, "attestation"},
+    {RD_HTTP_PUT, "/v1/objects/{hash}", RD_SCOPE_UPLOAD, RD_BODY_STREAM, RD_ON_HTTP,
+     rd_object_begin, rd_object_put, "object_put"},
+    {RD_HTTP_GET, "/v1/objects/{hash}", RD_SCOPE_READ, RD_BODY_NONE, RD_ON_HTTP,
+     NULL, rd_object_get, "object_get"},
+    {RD_HTTP_POST, "/keys", RD_SCOPE_ADMIN, RD_BODY_JSON, RD_ON_POOL,
+     NULL, rd_keys_create, "key_create"},
+    {RD_HTTP_GET, "/keys", RD_SCOPE_ADMIN | RD_SCOPE_READ, RD_BODY_NONE, RD_ON_POOL,
+     NULL, rd_keys_list, "key_list"},
+    {RD_HTTP_DELETE, "/keys/{id}", RD_SCOPE_ADMIN | RD_SCOPE_READ, RD_BODY_NONE, RD_ON_POOL,
+     NULL, rd_keys_revoke, "key_revoke"},
+    {RD_HTTP_POST, "/{modality}/{family}/{model}/{task}", RD_SCOPE_GENERATE, RD_BODY_IMAGES, RD_ON_HTTP,
+     NULL, rd_generate_handle, "generate"},
 };
 enum { ROUTES = sizeof routes / sizeof routes[0] };
 _Static_assert(ROUTES + 1 < RD_METRICS_ROUTES_MAX, "metrics has a row for each route and for none");
@@ -272,7 +279,7 @@ static void on_request(void *ctx, struct rd_http_exchange *x)
         rd_reply_error(call, rd_http_body_err(x), NULL, NULL);
         return;
     }
-    if (!call->route->blocks) {
+    if (call->route->where == RD_ON_HTTP) {
         call->route->handle(call);
         return;
     }

@@ -13,15 +13,20 @@ enum rd_body {
     RD_BODY_STREAM, /* `begin` says where it goes */
 };
 
+enum rd_where {
+    RD_ON_HTTP, /* it never waits */
+    RD_ON_POOL, /* it waits for a disk: the exchange is suspended meanwhile */
+};
+
 struct rd_route {
     enum rd_http_method method; /* GET also takes HEAD */
     const char *pattern;        /* "/a/{asset}": a segment in braces becomes args[n] */
     unsigned scope;             /* 0: public; else the key must have one of these bits */
     enum rd_body body;
+    enum rd_where where; /* `handle` runs; `begin` is always on the HTTP thread */
     void (*begin)(struct rd_call *call); /* on headers; may be NULL; may reply */
     void (*handle)(struct rd_call *call);
     const char *name; /* in metrics and the request log */
-    bool blocks;      /* `handle` waits for a disk: it runs on the pool, the exchange suspended */
 };
 
 #endif
