@@ -59,4 +59,18 @@ rd_err rd_mp4_new_with(const char *encoder, const unsigned size_fps[3], struct r
                        struct rd_why *why) RD_MUST;
 const char *rd_mp4_encoder(const struct rd_mp4 *mp4);
 
+/* What the module render-mp4.so (mp4_ffmpeg.c) gives to mp4.c: the functions of media.h, sizes checked
+ * against the limits already. */
+struct rd_mp4_ops {
+    rd_err (*new_with)(const char *encoder, const unsigned size_fps[3], struct rd_mp4 **ret,
+                       struct rd_why *why);
+    const char *(*encoder)(const struct rd_mp4 *mp4);
+    rd_err (*frame)(struct rd_mp4 *mp4, const struct rd_image *frame);
+    rd_err (*finish)(struct rd_mp4 *mp4, struct rd_buf *out);
+    void (*free)(struct rd_mp4 *mp4);
+};
+#define RD_MP4_MODULE "render-mp4.so"
+#define RD_MP4_SYMBOL "rd_mp4_ffmpeg_ops"
+extern const struct rd_mp4_ops rd_mp4_ffmpeg_ops;
+
 #endif
