@@ -41,8 +41,9 @@ enum {
     TICK_MS = 250,
     LISTEN_BACKLOG = 4096,
     WATCH_EVENTS = 64,
-    /* A header block of 32 KiB, libmicrohttpd's own lists of fields, and the answer's headers. */
-    CONNECTION_MEMORY = 64 * 1024,
+    /* A request line of 8 KiB, a header block of 32 KiB, and libmicrohttpd's lists of fields and the
+     * answer's headers. It zeroes all of it after each request: a kept connection costs this much. */
+    CONNECTION_MEMORY = 48 * 1024,
     BODY_BYTES_PER_MS_MIN = 8, /* slower bodies than 8 KB/s are cut off */
     ARENA_MAX = 64 << 20,      /* one decoded image and its JSON */
 };
