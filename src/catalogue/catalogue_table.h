@@ -32,7 +32,7 @@ struct rd_catalogue_raw {
 
 extern const struct rd_yaml_schema rd_catalogue_schema;
 
-/* api/catalogue.yaml, made by embed.py at build time. */
+/* api/catalogue.yaml, made by scripts/embed at build time. */
 extern const unsigned char rd_catalogue_default[];
 extern const size_t rd_catalogue_default_len;
 
