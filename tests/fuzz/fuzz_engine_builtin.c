@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The built-in engine's way from a prompt to pixels: any words, any numbers, a tiny picture or frame.
- * Input: 24 bytes of numbers, then the prompt up to a newline, then the negative prompt. */
+ * The built-in engine's way from a prompt to pixels: any words, any numbers, a tiny picture or
+ * frame. Input: 24 bytes of numbers, then the prompt up to a newline, then the negative prompt. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -54,9 +54,10 @@ static void paint(const struct rd_plan *plan, const uint8_t *n, const uint8_t *s
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const char *const samplers[] = {"euler", "res_2m_sde", "res_3s", "uni_pc", "none of them"};
-    static const char *const schedulers[] = {"simple", "beta", "exponential", "karras", "bong_tangent",
-                                             "beta57", "?"};
+    static const char *const samplers[] = {"euler", "res_2m_sde", "res_3s", "uni_pc",
+                                           "none of them"};
+    static const char *const schedulers[] = {
+        "simple", "beta", "exponential", "karras", "bong_tangent", "beta57", "?"};
     static const char *const noises[] = {"gaussian", "perlin", "brownian", "fractal"};
     static uint8_t source[SIDE_MAX * SIDE_MAX * 3];
     if (size < NUMBERS) {

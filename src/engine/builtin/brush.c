@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The stroke. See brush.h. This is where the time goes, so the loop is lean: both texture coordinates
- * move by a constant from pixel to pixel, the arc is one multiplication, and each row starts and ends
- * where the stroke does, found by one division a row and side. */
+ * The stroke. See brush.h. This is where the time goes, so the loop is lean: both texture
+ * coordinates move by a constant from pixel to pixel, the arc is one multiplication, and each row
+ * starts and ends where the stroke does, found by one division a row and side. */
 #include "engine/builtin/brush.h"
 
 #include "base/mem.h"
@@ -36,8 +36,8 @@ void rd_brushes_make(struct rd_brushes *ret)
                 /* paint is pushed to the rims and to the end of the stroke */
                 int32_t ridge = across > 180 ? (across - 180) / 3 : 0;
                 int32_t thick = 142 + n / 500 + ridge + (u < 40 ? (40 - u) / 3 : 0);
-                ret->texels[kind][u * RD_BRUSH_V + v] = (uint16_t)(
-                    rd_noise_clamp(cover, 0, 255) << 8 | rd_noise_clamp(thick, 0, 255));
+                ret->texels[kind][u * RD_BRUSH_V + v] =
+                    (uint16_t)(rd_noise_clamp(cover, 0, 255) << 8 | rd_noise_clamp(thick, 0, 255));
             }
         }
     }
@@ -85,10 +85,12 @@ static inline int32_t absolute(int32_t v)
     return v < 0 ? -v : v;
 }
 
-/* Pixels x0..x1 of a row; (u, v) Q16 belong to x0. */
-static void lay_row(const struct laying *l, uint8_t *p, const uint8_t *t, int32_t count, int32_t u,
-                    int32_t v)
+/* `count` pixels of a row; `uv` Q16 belongs to the first. */
+static void lay_row(const struct laying *l, uint8_t *p, const uint8_t *t, int32_t count,
+                    const int32_t uv[2])
 {
+    int32_t u = uv[0];
+    int32_t v = uv[1];
     const struct rd_stroke *s = l->stroke;
     int32_t r = s->rgb.r;
     int32_t g = s->rgb.g;
@@ -123,8 +125,8 @@ static void lay_row(const struct laying *l, uint8_t *p, const uint8_t *t, int32_
     }
 }
 
-void rd_brush_paint(struct rd_canvas *canvas, const uint8_t *target, const struct rd_brushes *brushes,
-                    const struct rd_stroke *s)
+void rd_brush_paint(struct rd_canvas *canvas, const uint8_t *target,
+                    const struct rd_brushes *brushes, const struct rd_stroke *s)
 {
     int32_t length = s->length < 512 ? 512 : s->length;
     int32_t width = s->width < 256 ? 256 : s->width;
@@ -145,8 +147,10 @@ void rd_brush_paint(struct rd_canvas *canvas, const uint8_t *target, const struc
     int32_t bow = absolute(l.bend) * 256; /* Q16 texels */
     int32_t half_l = length / 2;
     int32_t half_w = width / 2 + absolute(s->bend) * (width / 2) / 256;
-    int32_t reach_x = (absolute(s->dir_x) * (half_l >> 4) + absolute(s->dir_y) * (half_w >> 4)) >> 10;
-    int32_t reach_y = (absolute(s->dir_y) * (half_l >> 4) + absolute(s->dir_x) * (half_w >> 4)) >> 10;
+    int32_t reach_x =
+        (absolute(s->dir_x) * (half_l >> 4) + absolute(s->dir_y) * (half_w >> 4)) >> 10;
+    int32_t reach_y =
+        (absolute(s->dir_y) * (half_l >> 4) + absolute(s->dir_x) * (half_w >> 4)) >> 10;
     int32_t x0 = rd_noise_clamp((s->x - reach_x) >> 8, 0, canvas->width);
     int32_t x1 = rd_noise_clamp(((s->x + reach_x) >> 8) + 2, 0, canvas->width);
     int32_t y0 = rd_noise_clamp((s->y - reach_y) >> 8, 0, canvas->height);
@@ -166,14 +170,25 @@ void rd_brush_paint(struct rd_canvas *canvas, const uint8_t *target, const struc
         cut_span((int32_t)v + bow, v_x, RD_BRUSH_V * 65536 + 2 * bow, cut);
         if (cut[1] > cut[0]) {
             size_t at = (size_t)y * (size_t)canvas->width + (size_t)(x0 + cut[0]);
-            lay_row(&l, canvas->pixels + at * 4, target + at * 3, cut[1] - cut[0],
-                    (int32_t)u + cut[0] * u_x, (int32_t)v + cut[0] * v_x);
+            const int32_t uv[2] = {(int32_t)u + cut[0] * u_x, (int32_t)v + cut[0] * v_x};
+            lay_row(&l, canvas->pixels + at * 4, target + at * 3, cut[1] - cut[0], uv);
         }
     }
 }
 
-void rd_canvas_light(const struct rd_canvas *canvas, int32_t relief, int32_t row_from, int32_t row_to,
-                     uint8_t *rgb)
+/* `slope` is the difference of thickness across a pixel, lit from the upper left. */
+static inline void light_pixel(const uint8_t *p, int32_t slope, int32_t relief, uint8_t *out)
+{
+    int32_t light = slope * relief / 640;
+    light = light > 44 ? 44 : light < -40 ? -40 : light;
+    for (int k = 0; k < 3; k++) {
+        int32_t c = p[k] + light;
+        out[k] = (uint8_t)(c < 0 ? 0 : c > 255 ? 255 : c);
+    }
+}
+
+void rd_canvas_light(const struct rd_canvas *canvas, int32_t relief, int32_t row_from,
+                     int32_t row_to, uint8_t *rgb)
 {
     size_t stride = (size_t)canvas->width * 4;
     for (int32_t y = row_from; y < row_to; y++) {
@@ -181,16 +196,11 @@ void rd_canvas_light(const struct rd_canvas *canvas, int32_t relief, int32_t row
         const uint8_t *up = y > 0 ? p - stride : p;
         const uint8_t *down = y + 1 < canvas->height ? p + stride : p;
         uint8_t *out = rgb + (size_t)y * (size_t)canvas->width * 3;
-        for (int32_t x = 0; x < canvas->width; x++, p += 4, up += 4, down += 4, out += 3) {
-            const uint8_t *left = x > 0 ? p - 4 : p;
-            const uint8_t *right = x + 1 < canvas->width ? p + 4 : p;
-            int32_t slope = (right[3] - left[3]) + (down[3] - up[3]) * 5 / 4;
-            int32_t light = slope * relief / 640;
-            light = light > 44 ? 44 : light < -40 ? -40 : light;
-            for (int k = 0; k < 3; k++) {
-                int32_t c = p[k] + light;
-                out[k] = (uint8_t)(c < 0 ? 0 : c > 255 ? 255 : c);
-            }
+        int32_t last = canvas->width - 1;
+        for (int32_t x = 0; x <= last; x++, out += 3) {
+            int32_t at = x * 4 + 3;
+            int32_t across = p[x < last ? at + 4 : at] - p[x > 0 ? at - 4 : at];
+            light_pixel(p + x * 4, across + (down[at] - up[at]) * 5 / 4, relief, out);
         }
     }
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * One brush stroke: a stamp with bristles, laid along a direction, bent into an arc, onto a canvas
- * that remembers colour and how thick the paint lies. A stroke may be told to keep to what it meant to
- * paint: the further the target's colour under a pixel is from its own, the less it covers there, so
- * that fine strokes end at edges without knowing of any. */
+ * that remembers colour and how thick the paint lies. A stroke may be told to keep to what it meant
+ * to paint: the further the target's colour under a pixel is from its own, the less it covers
+ * there, so that fine strokes end at edges without knowing of any. */
 #ifndef RD_ENGINE_BUILTIN_BRUSH_H
 #define RD_ENGINE_BUILTIN_BRUSH_H
 
@@ -37,17 +37,17 @@ struct rd_stroke {
     int32_t dir_x, dir_y;  /* unit vector, Q14 */
     int32_t bend;          /* how far the ends bow out, 1/256 of half the width */
     struct rd_rgb rgb;
-    int32_t alpha;         /* Q8 0..256 */
-    int32_t keep;          /* Q8: 0 paints over everything; 256 stops at a difference of 256 */
-    uint32_t kind;         /* which stamp: any number */
+    int32_t alpha; /* Q8 0..256 */
+    int32_t keep;  /* Q8: 0 paints over everything; 256 stops at a difference of 256 */
+    uint32_t kind; /* which stamp: any number */
 };
 /* `target` is RGB of the canvas's size; read only when stroke->keep > 0. */
-void rd_brush_paint(struct rd_canvas *canvas, const uint8_t *target, const struct rd_brushes *brushes,
-                    const struct rd_stroke *stroke);
+void rd_brush_paint(struct rd_canvas *canvas, const uint8_t *target,
+                    const struct rd_brushes *brushes, const struct rd_stroke *stroke);
 
 /* Lights the paint from the upper left and writes RGB; `relief` Q8. Where nothing was painted the
  * pixel comes out as it is. */
-void rd_canvas_light(const struct rd_canvas *canvas, int32_t relief, int32_t row_from, int32_t row_to,
-                     uint8_t *rgb);
+void rd_canvas_light(const struct rd_canvas *canvas, int32_t relief, int32_t row_from,
+                     int32_t row_to, uint8_t *rgb);
 
 #endif

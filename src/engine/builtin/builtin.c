@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The built-in engine as an rd_engine_ops: worker threads and a queue. One thread a slot (at most
- * THREADS_MAX; more slots than that wait their turn), made at open, so that start() only takes a lock,
- * appends and signals, and never blocks on work.
+ * THREADS_MAX; more slots than that wait their turn), made at open, so that start() only takes a
+ * lock, appends and signals, and never blocks on work.
  *
- * Locking: `lock` guards the queue, the list of runs and `closing`. A run belongs to the engine from
- * start() until its done() has returned; then the worker frees it. So cancel(), which the contract
- * allows only before that, may write to the run's one atomic flag without the lock, and close(), which
- * walks the list, holds the lock. The sink is never called under the lock.
+ * Locking: `lock` guards the queue, the list of runs and `closing`. A run belongs to the engine
+ * from start() until its done() has returned; then the worker frees it. So cancel(), which the
+ * contract allows only before that, may write to the run's one atomic flag without the lock, and
+ * close(), which walks the list, holds the lock. The sink is never called under the lock.
  *
- * A slot is free as soon as the work is over, just before done(): so a caller may start the next run
- * from inside done(), and it is taken up when done() returns. */
+ * A slot is free as soon as the work is over, just before done(): so a caller may start the next
+ * run from inside done(), and it is taken up when done() returns. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -132,8 +132,8 @@ static rd_err builtin_open(const struct rd_engine_config *config, struct rd_engi
                            struct rd_why *why)
 {
     if (config->slots < 1 || config->slots > SLOTS_MAX) {
-        return rd_why_set(why, RD_ERR_CONFIG, "backend %s: slots must be 1 to %d, got %u", config->name,
-                          SLOTS_MAX, config->slots);
+        return rd_why_set(why, RD_ERR_CONFIG, "backend %s: slots must be 1 to %d, got %u",
+                          config->name, SLOTS_MAX, config->slots);
     }
     struct rd_engine *engine = rd_mem_alloc(sizeof *engine);
     if (!engine) {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What one run of the built-in engine does, apart from threads: decode the sources, paint each output,
- * show previews, encode, deliver. builtin.c runs it on a worker; a test may run it where it stands. */
+ * What one run of the built-in engine does, apart from threads: decode the sources, paint each
+ * output, show previews, encode, deliver. builtin.c runs it on a worker; a test may run it where it
+ * stands. */
 #ifndef RD_ENGINE_BUILTIN_BUILTIN_H
 #define RD_ENGINE_BUILTIN_BUILTIN_H
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The structures. See field.h. Each is a function from a point to a value; all see the same point
- * twice: as it is, and moved by two octaves of noise (domain warping, which is what turns plain noise
- * into something that looks as if it had flowed). A table says which function is which structure. */
+ * twice: as it is, and moved by two octaves of noise (domain warping, which is what turns plain
+ * noise into something that looks as if it had flowed). A table says which function is which
+ * structure. */
 #include "engine/builtin/field.h"
 
 #include <stdlib.h>
@@ -86,8 +87,9 @@ static int32_t rings(const struct at *at)
 static int32_t stripes(const struct at *at)
 {
     uint32_t turn = at->draw & 0x7fff;
-    int32_t across = (int32_t)(((int64_t)at->x * rd_noise_cos(turn) +
-                                (int64_t)at->y * rd_noise_sin(turn)) / 32768);
+    int32_t across =
+        (int32_t)(((int64_t)at->x * rd_noise_cos(turn) + (int64_t)at->y * rd_noise_sin(turn)) /
+                  32768);
     int32_t wave = rd_noise_sin((uint32_t)(across * 6 + at->wx / 2) - at->phase);
     return span(rd_noise_clamp((int64_t)wave * 3, -30000, 30000) + at->wy / 5, 96);
 }
@@ -99,7 +101,8 @@ static int32_t checker(const struct at *at)
     int64_t s = rd_noise_sin(turn);
     int32_t u = (int32_t)((at->x * c + at->y * s) / 32768) + at->wx / 40;
     int32_t v = (int32_t)((at->y * c - at->x * s) / 32768) + at->wy / 40;
-    int64_t a = rd_noise_clamp((int64_t)rd_noise_sin((uint32_t)(u * 4) + at->phase) * 9, -32768, 32767);
+    int64_t a =
+        rd_noise_clamp((int64_t)rd_noise_sin((uint32_t)(u * 4) + at->phase) * 9, -32768, 32767);
     int64_t b = rd_noise_clamp((int64_t)rd_noise_sin((uint32_t)(v * 4)) * 9, -32768, 32767);
     return span((int32_t)(a * b / 32768) + at->wx / 6, 80);
 }
@@ -188,8 +191,9 @@ static int32_t mist(const struct at *at)
 static int32_t plain(const struct at *at)
 {
     uint32_t turn = at->draw & 0xffff;
-    int32_t along = (int32_t)(((int64_t)at->x * rd_noise_cos(turn) +
-                               (int64_t)at->y * rd_noise_sin(turn)) / 32768);
+    int32_t along =
+        (int32_t)(((int64_t)at->x * rd_noise_cos(turn) + (int64_t)at->y * rd_noise_sin(turn)) /
+                  32768);
     return rd_noise_clamp(32000 + along / 3 + at->wx / 8, 0, 65535);
 }
 
@@ -236,24 +240,24 @@ void rd_field_done(struct rd_field *field)
 
 struct filling {
     const struct rd_plan *plan;
-    int32_t side, horizon;
+    const struct rd_moment *moment;
+    int32_t side;
     int32_t drift_x, drift_y; /* of the noise, Q16 */
-    const struct rd_vortex *vortices;
-    size_t vortices_count;
-    struct at at; /* what all nodes share */
+    struct at at;             /* what all nodes share */
 };
 
 /* The stream function: flow runs along its contours. Round things get a hill of their own. */
 static int32_t potential_at(const struct filling *f, const struct at *at, int32_t px, int32_t py,
                             int32_t value)
 {
-    int32_t slow = rd_noise_gradient(layer(at, LAYER_FLOW), at->x * 2 + f->drift_x, at->y * 2 + f->drift_y);
+    int32_t slow =
+        rd_noise_gradient(layer(at, LAYER_FLOW), at->x * 2 + f->drift_x, at->y * 2 + f->drift_y);
     int32_t sum = slow * 3 / 4 + at->wx / 3 + (value - 32768) / 3;
-    if (f->horizon > 0) { /* wind over land blows along it */
+    if (f->moment->horizon > 0) { /* wind over land blows along it */
         sum = sum / 2 + at->y / 2;
     }
-    for (size_t i = 0; i < f->vortices_count; i++) {
-        const struct rd_vortex *v = &f->vortices[i];
+    for (size_t i = 0; i < f->moment->vortices_count; i++) {
+        const struct rd_vortex *v = &f->moment->vortices[i];
         int64_t dx = px - v->x;
         int64_t dy = py - v->y;
         int64_t reach2 = (int64_t)v->reach * v->reach;
@@ -281,9 +285,9 @@ static void fill_node(const struct filling *f, struct rd_field *field, int32_t c
     at.qy = at.y + at.wy * f->plan->swirl / 256 + f->drift_y / 3;
     int32_t value = structures[f->plan->structure](&at);
     int32_t shade = rd_noise_fbm(layer(&at, LAYER_SHADE), at.qx * 4, at.qy * 4, 2);
-    if (f->horizon > 0) {
+    if (f->moment->horizon > 0) {
         /* a sky: dark above, light at the horizon, its structure on top of that */
-        int32_t height = rd_noise_clamp((int64_t)py * 65536 / f->horizon, 0, 65536);
+        int32_t height = rd_noise_clamp((int64_t)py * 65536 / f->moment->horizon, 0, 65536);
         int32_t sky = 7000 + (int32_t)((int64_t)height * height / 65536 * 46000 / 65536);
         value = rd_noise_clamp(sky + (value - 32768) * 9 / 16, 0, 65535);
     }
@@ -309,7 +313,8 @@ static void equalise(struct rd_field *field)
     for (size_t i = 0; i < count; i++) {
         uint32_t bin = field->nodes[i].value >> 8;
         uint64_t in_bin = field->nodes[i].value & 255;
-        uint64_t rank = ((uint64_t)below[bin] * 256 + (below[bin + 1] - below[bin]) * in_bin) * 256 / count;
+        uint64_t rank =
+            ((uint64_t)below[bin] * 256 + (below[bin + 1] - below[bin]) * in_bin) * 256 / count;
         uint32_t value = (uint32_t)((rank > 65535 ? 65535 : rank) * 3 + field->nodes[i].value) / 4;
         field->nodes[i].value = (uint16_t)value;
     }
@@ -330,20 +335,18 @@ static void fill_flow(struct rd_field *field, int32_t column, int32_t row)
     node->flow_y = (int16_t)(length > 0 ? gx * 16384 / length : 0);
 }
 
-rd_err rd_field_fill(struct rd_field *field, const struct rd_plan *plan, uint32_t turn,
-                     int32_t horizon, const struct rd_vortex *vortices, size_t vortices_count,
-                     const struct rd_pulse *pulse)
+rd_err rd_field_fill(struct rd_field *field, const struct rd_plan *plan,
+                     const struct rd_moment *moment, const struct rd_pulse *pulse)
 {
+    uint32_t turn = moment->turn;
     int32_t travel = (int32_t)((int64_t)plan->motion * (64 + plan->shift / 8) / 700);
     int32_t cycles = (plan->motion + 16384) / 32768; /* 0, 1 or 2 whole ones */
     struct filling f = {
         .plan = plan,
         .side = field->width < field->height ? field->width : field->height,
-        .horizon = horizon,
         .drift_x = (int32_t)((int64_t)travel * (rd_noise_cos(turn) - 32767) / 32768),
         .drift_y = (int32_t)((int64_t)travel * rd_noise_sin(turn) / 32768),
-        .vortices = vortices,
-        .vortices_count = vortices_count,
+        .moment = moment,
         .at = {.plan = plan,
                .seed = plan->seed,
                .phase = turn * (uint32_t)cycles,
@@ -357,7 +360,7 @@ rd_err rd_field_fill(struct rd_field *field, const struct rd_plan *plan, uint32_
             fill_node(&f, field, column, row);
         }
     }
-    if (plan->structure == RD_STRUCTURE_PLASMA && horizon == 0) {
+    if (plan->structure == RD_STRUCTURE_PLASMA && moment->horizon == 0) {
         equalise(field);
     }
     for (int32_t row = 0; row < field->rows; row++) {

@@ -31,8 +31,9 @@ static int32_t range_height(const struct range *r, int32_t x)
     int32_t best = 0;
     for (int32_t i = 0; i < PEAKS; i++) {
         uint32_t h = rd_noise_hash(r->seed, i, 0, 0x9ea);
-        int32_t at = i == 0 ? r->peak_x
-                            : r->width * i / (PEAKS - 1) + rd_noise_range(h, -r->side / 9, r->side / 9);
+        int32_t at =
+            i == 0 ? r->peak_x
+                   : r->width * i / (PEAKS - 1) + rd_noise_range(h, -r->side / 9, r->side / 9);
         int32_t tall = i == 0 ? 256 : rd_noise_range(h >> 3, 110, 215);
         int32_t spread = r->rise * rd_noise_range(h >> 7, 105, 150) / 100 * tall / 256 + 1;
         int32_t away = x > at ? x - at : at - x;
@@ -45,11 +46,13 @@ static int32_t range_height(const struct range *r, int32_t x)
     return (int32_t)((int64_t)r->rise * 16 * (total > 0 ? total : 0) / 57000);
 }
 
-static struct rd_rgb mountain_colour(const struct range *r, int32_t x, int32_t depth, int32_t height)
+static struct rd_rgb mountain_colour(const struct range *r, int32_t x, int32_t depth,
+                                     int32_t height)
 {
     int32_t u = (int32_t)((int64_t)x * 65536 / r->side);
     int32_t v = (int32_t)((int64_t)depth * 65536 / r->side);
-    /* facets: noise sheared along the fall line, to the left for one half and the right for the other */
+    /* facets: noise sheared along the fall line, to the left for one half and the right for the
+     * other */
     int32_t facet = rd_noise_gradient(r->seed + 9, u * 8 + v * 6, v * 5) +
                     rd_noise_gradient(r->seed + 10, u * 20 - v * 14, v * 11) * 3 / 4;
     int32_t light = rd_noise_clamp(128 + (int64_t)facet * 256 / 22000, 0, 256);
@@ -58,8 +61,9 @@ static struct rd_rgb mountain_colour(const struct range *r, int32_t x, int32_t d
     int32_t snow_line = height * 9 / 16 - (r->rise - height) / 2 + ragged * r->rise / 60000;
     int32_t snowy = rd_noise_clamp((int64_t)(snow_line - depth) * 5000 / r->side, 0, 230);
     if (snowy > 0) {
-        struct rd_rgb snow = rd_palette_mix(rd_palette_mix((struct rd_rgb){120, 146, 204}, r->dim, 50),
-                                            (struct rd_rgb){255, 250, 240}, light);
+        struct rd_rgb snow =
+            rd_palette_mix(rd_palette_mix((struct rd_rgb){120, 146, 204}, r->dim, 50),
+                           (struct rd_rgb){255, 250, 240}, light);
         c = rd_palette_mix(c, snow, snowy);
     }
     int32_t low = rd_noise_clamp((int64_t)depth * 256 / (r->rise + 1) - 60, 0, 150);
@@ -72,7 +76,8 @@ static struct rd_rgb hill_colour(const struct range *r, int32_t x, int32_t depth
     int32_t v = (int32_t)((int64_t)depth * 65536 / r->side);
     int32_t n = rd_noise_gradient(r->seed + 9, u * 3 + v * 2, v * 12) / 2 +
                 rd_noise_gradient(r->seed + 10, u * 9, v * 30) / 3;
-    int32_t light = rd_noise_clamp(190 - (int64_t)depth * 210 / (r->rise * 3 + 1) + n / 150, 0, 256);
+    int32_t light =
+        rd_noise_clamp(190 - (int64_t)depth * 210 / (r->rise * 3 + 1) + n / 150, 0, 256);
     return rd_palette_mix(r->dim, r->lit, light);
 }
 
@@ -154,7 +159,8 @@ rd_err rd_land_water(const struct rd_scene *scene, uint32_t turn, struct rd_surf
                      const struct rd_pulse *pulse)
 {
     const struct rd_plan *plan = scene->plan;
-    int32_t side = scene->frame.width < scene->frame.height ? scene->frame.width : scene->frame.height;
+    int32_t side =
+        scene->frame.width < scene->frame.height ? scene->frame.width : scene->frame.height;
     int32_t horizon = scene->horizon;
     struct rd_rgb deep = rd_palette_mix(plan->palette[0], plan->palette[1], 150);
     struct rd_rgb foam = plan->palette[4];
@@ -168,17 +174,21 @@ rd_err rd_land_water(const struct rd_scene *scene, uint32_t turn, struct rd_surf
         int32_t near = 16 + depth * 240 / (surface->height - horizon + 1);
         int32_t v = (int32_t)((int64_t)depth * 65536 * 30 / side * 64 / (near + 48));
         for (int32_t x = 0; x < surface->width; x++) {
-            int32_t u = (int32_t)(((int64_t)x * 2 - surface->width) * 32768 / side * 5 * 96 / (near + 64));
+            int32_t u =
+                (int32_t)(((int64_t)x * 2 - surface->width) * 32768 / side * 5 * 96 / (near + 64));
             int32_t n = rd_noise_gradient(seed, u + travel, v + swell) +
                         rd_noise_gradient(seed + 1, u * 3 - travel, v * 2 + 5000) / 2;
             int32_t sx = rd_noise_clamp(x + (int64_t)n * near * side / (32768 * 6 * 256), 0,
                                         surface->width - 1);
-            int32_t sy = rd_noise_clamp(horizon - 1 - depth - (int64_t)n * near * side / (32768 * 9 * 256),
-                                        0, horizon > 0 ? horizon - 1 : 0);
-            const uint8_t *m = surface->rgb + ((size_t)sy * (size_t)surface->width + (size_t)sx) * 3;
-            struct rd_rgb c = rd_palette_mix((struct rd_rgb){m[0], m[1], m[2]}, deep,
-                                             70 + near * 90 / 256);
-            c = n > 9000 ? rd_palette_mix(c, foam, (n - 9000) / 110 > 90 ? 90 : (n - 9000) / 110) : c;
+            int32_t sy =
+                rd_noise_clamp(horizon - 1 - depth - (int64_t)n * near * side / (32768 * 9 * 256),
+                               0, horizon > 0 ? horizon - 1 : 0);
+            const uint8_t *m =
+                surface->rgb + ((size_t)sy * (size_t)surface->width + (size_t)sx) * 3;
+            struct rd_rgb c =
+                rd_palette_mix((struct rd_rgb){m[0], m[1], m[2]}, deep, 70 + near * 90 / 256);
+            c = n > 9000 ? rd_palette_mix(c, foam, (n - 9000) / 110 > 90 ? 90 : (n - 9000) / 110)
+                         : c;
             uint8_t *p = surface->rgb + ((size_t)y * (size_t)surface->width + (size_t)x) * 3;
             p[0] = c.r;
             p[1] = c.g;
@@ -197,7 +207,8 @@ static void star_at(const struct rd_scene *scene, int32_t i, int32_t at[2], int3
     int32_t bottom = scene->horizon > 0 ? scene->horizon - f->y : f->height;
     bool big = i < BIG_STARS;
     at[0] = f->x + rd_noise_range(rd_noise_hash(seed, i, 0, 0x57a1), 0, f->width);
-    at[1] = f->y + rd_noise_range(rd_noise_hash(seed, i, 1, 0x57a1), 0, bottom * (big ? 78 : 94) / 100);
+    at[1] =
+        f->y + rd_noise_range(rd_noise_hash(seed, i, 1, 0x57a1), 0, bottom * (big ? 78 : 94) / 100);
     if (big) { /* spread them: one for each eighth of the width, in a mixed order */
         int32_t slot = (i * 5 + (int32_t)(seed & 7)) % BIG_STARS;
         at[0] = f->x + (slot * 2 + 1) * f->width / (2 * BIG_STARS) +
@@ -209,7 +220,8 @@ static void star_at(const struct rd_scene *scene, int32_t i, int32_t at[2], int3
 
 void rd_land_stars(const struct rd_scene *scene, uint32_t turn, struct rd_surface *surface)
 {
-    struct rd_rgb warm = rd_palette_mix(scene->plan->palette[4], (struct rd_rgb){255, 224, 130}, 120);
+    struct rd_rgb warm =
+        rd_palette_mix(scene->plan->palette[4], (struct rd_rgb){255, 224, 130}, 120);
     struct rd_rgb white = {255, 252, 236};
     for (int32_t i = 0; i < STARS; i++) {
         int32_t at[2];
@@ -225,13 +237,12 @@ void rd_land_stars(const struct rd_scene *scene, uint32_t turn, struct rd_surfac
     }
 }
 
-size_t rd_land_star_vortices(const struct rd_scene *scene, struct rd_vortex vortices[], size_t count)
+void rd_land_star_vortices(const struct rd_scene *scene, struct rd_moment *moment)
 {
-    for (int32_t i = 0; i < BIG_STARS && count < RD_FIELD_VORTICES; i++) {
+    for (int32_t i = 0; i < BIG_STARS && moment->vortices_count < RD_FIELD_VORTICES; i++) {
         int32_t at[2];
         int32_t radius;
         star_at(scene, i, at, &radius);
-        vortices[count++] = (struct rd_vortex){at[0], at[1], radius * 3};
+        moment->vortices[moment->vortices_count++] = (struct rd_vortex){at[0], at[1], radius * 3};
     }
-    return count;
 }

@@ -15,7 +15,7 @@ rd_err rd_land_water(const struct rd_scene *scene, uint32_t turn, struct rd_surf
                      const struct rd_pulse *pulse) RD_MUST;
 /* Stars above the horizon; they twinkle with the loop. */
 void rd_land_stars(const struct rd_scene *scene, uint32_t turn, struct rd_surface *surface);
-/* The flow turns round the largest stars: appends them, returns the new count. */
-size_t rd_land_star_vortices(const struct rd_scene *scene, struct rd_vortex vortices[], size_t count);
+/* The flow turns round the largest stars: appends them, while there is room. */
+void rd_land_star_vortices(const struct rd_scene *scene, struct rd_moment *moment);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Integer noise. See noise.h. The sine is a fifth-order odd polynomial on a quarter turn (largest
- * error 0.00016, far below one colour level) and the arc tangent a second-order one on an octant: tables
- * would be no faster here and need a generator that could differ. */
+ * error 0.00016, far below one colour level) and the arc tangent a second-order one on an octant:
+ * tables would be no faster here and need a generator that could differ. */
 #include "engine/builtin/noise.h"
 
 uint32_t rd_noise_hash_bytes(uint32_t seed, const void *bytes, size_t len)
@@ -129,11 +129,18 @@ int32_t rd_noise_fbm(uint32_t seed, int32_t x, int32_t y, unsigned octaves)
 
 int32_t rd_noise_kind_at(enum rd_noise_kind kind, uint32_t seed, int32_t x, int32_t y, int32_t side)
 {
+    if (kind == RD_NOISE_GAUSSIAN) {
+        /* four bytes summed are close enough to a bell for the eye */
+        uint32_t h = rd_noise_hash(seed, x, y, 7);
+        int32_t sum = (int32_t)((h & 0xff) + (h >> 8 & 0xff) + (h >> 16 & 0xff) + (h >> 24));
+        return (sum - 510) * 64;
+    }
     int32_t px = (int32_t)((int64_t)x * 65536 / side);
     int32_t py = (int32_t)((int64_t)y * 65536 / side);
     switch (kind) {
     case RD_NOISE_PERLIN:
-        return rd_noise_clamp((int64_t)rd_noise_gradient(seed, px * 14, py * 14) * 2, -32768, 32767);
+        return rd_noise_clamp((int64_t)rd_noise_gradient(seed, px * 14, py * 14) * 2, -32768,
+                              32767);
     case RD_NOISE_BROWNIAN:
         return rd_noise_clamp((int64_t)rd_noise_fbm(seed, px * 3, py * 3, 6) * 2, -32768, 32767);
     case RD_NOISE_FRACTAL: {
@@ -144,8 +151,5 @@ int32_t rd_noise_kind_at(enum rd_noise_kind kind, uint32_t seed, int32_t x, int3
     case RD_NOISE_KIND_COUNT_:
         break;
     }
-    /* four bytes summed are close enough to a bell for the eye */
-    uint32_t h = rd_noise_hash(seed, x, y, 7);
-    int32_t sum = (int32_t)((h & 0xff) + (h >> 8 & 0xff) + (h >> 16 & 0xff) + (h >> 24));
-    return (sum - 510) * 64;
+    return 0;
 }

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Arithmetic that gives the same bits on every machine: hashes instead of a stateful random source
- * (so that any pixel, stroke or frame can be computed alone and in any order), and sine, arc tangent,
- * square root and noise in integers. Nothing here touches a floating-point number, because the last
- * bit of libm differs between systems and one bit is another picture.
+ * (so that any pixel, stroke or frame can be computed alone and in any order), and sine, arc
+ * tangent, square root and noise in integers. Nothing here touches a floating-point number, because
+ * the last bit of libm differs between systems and one bit is another picture.
  *
  * Units: angles are 16-bit turns (65536 is once round), coordinates are Q16 (65536 is one cell),
- * results of sine and noise are Q15 (-32768..32767). Right shifts of negative numbers are arithmetic,
- * as on every compiler that builds this. */
+ * results of sine and noise are Q15 (-32768..32767). Right shifts of negative numbers are
+ * arithmetic, as on every compiler that builds this. */
 #ifndef RD_ENGINE_BUILTIN_NOISE_H
 #define RD_ENGINE_BUILTIN_NOISE_H
 
@@ -45,10 +45,10 @@ static inline int32_t rd_noise_smooth(int32_t t)
 /* FNV-1a over bytes, finished with a mixing step: names and words become seeds. */
 uint32_t rd_noise_hash_bytes(uint32_t seed, const void *bytes, size_t len);
 
-int32_t rd_noise_sin(uint32_t turn);                 /* Q15; only the low 16 bits of `turn` count */
-int32_t rd_noise_cos(uint32_t turn);                 /* Q15 */
-uint32_t rd_noise_atan2(int32_t y, int32_t x);       /* 16-bit turn; 0 for (0, 0) */
-uint32_t rd_noise_isqrt(uint64_t value);             /* floor of the root */
+int32_t rd_noise_sin(uint32_t turn);           /* Q15; only the low 16 bits of `turn` count */
+int32_t rd_noise_cos(uint32_t turn);           /* Q15 */
+uint32_t rd_noise_atan2(int32_t y, int32_t x); /* 16-bit turn; 0 for (0, 0) */
+uint32_t rd_noise_isqrt(uint64_t value);       /* floor of the root */
 
 /* Gradient noise at (x, y) in Q16 cells; Q15, about -20000..20000, 0 on the lattice. */
 int32_t rd_noise_gradient(uint32_t seed, int32_t x, int32_t y);
@@ -64,6 +64,7 @@ enum rd_noise_kind {
     RD_NOISE_KIND_COUNT_
 };
 /* Noise of that kind for pixel (x, y) of a picture whose short side has `side` pixels; Q15. */
-int32_t rd_noise_kind_at(enum rd_noise_kind kind, uint32_t seed, int32_t x, int32_t y, int32_t side);
+int32_t rd_noise_kind_at(enum rd_noise_kind kind, uint32_t seed, int32_t x, int32_t y,
+                         int32_t side);
 
 #endif

@@ -103,7 +103,8 @@ struct rd_rgb rd_palette_without(struct rd_rgb c, struct rd_rgb banned)
     if (dot <= 0 || (int64_t)dot * dot * 100 < (int64_t)u2 * b2 * 41) {
         return c;
     }
-    /* take the component along the banned hue out, and turn the colour a little to its other side */
+    /* take the component along the banned hue out, and turn the colour a little to its other side
+     */
     int64_t k = (int64_t)dot * 320 / b2;
     return (struct rd_rgb){
         (uint8_t)rd_noise_clamp(luma + ur - br * k / 256, 0, 255),

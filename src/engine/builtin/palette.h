@@ -14,7 +14,8 @@ int32_t rd_palette_luma(struct rd_rgb c); /* 0..255 */
  * keeps it darker and greyer, so that something of the same colour stands out in front of it. */
 void rd_palette_from_colours(const struct rd_rgb *colours, size_t count, bool backdrop,
                              struct rd_rgb ret[RD_PALETTE_STOPS]);
-/* Takes what `banned` names out of a colour: its hue, or for white, black and grey its lightness. */
+/* Takes what `banned` names out of a colour: its hue, or for white, black and grey its lightness.
+ */
 struct rd_rgb rd_palette_without(struct rd_rgb c, struct rd_rgb banned);
 
 #endif

@@ -39,7 +39,8 @@ enum rd_structure {
     RD_STRUCTURE_COUNT_
 };
 
-/* What stands in front of it. The order is from the farthest to the nearest: the painter's order. */
+/* What stands in front of it. The order is from the farthest to the nearest: the painter's order.
+ */
 enum rd_shape {
     RD_SHAPE_SUN,
     RD_SHAPE_MOON,
@@ -129,7 +130,7 @@ extern const size_t rd_words_moods_count;
 struct rd_words_subject {
     const char *name;
     struct rd_rgb rgb;
-    int mood; /* -1: none */
+    int mood;    /* -1: none */
     bool scenic; /* asks for a horizon */
     bool rooted; /* stands on the ground */
 };
@@ -164,8 +165,8 @@ enum { RD_PLAN_SUBJECTS = 16 };
 struct rd_plan_subject {
     enum rd_shape kind;
     struct rd_rgb rgb;
-    int32_t x, y;  /* centre, Q16 of width and height */
-    int32_t size;  /* half its height, Q16 of the short side */
+    int32_t x, y; /* centre, Q16 of width and height */
+    int32_t size; /* half its height, Q16 of the short side */
     uint32_t seed;
 };
 
@@ -189,17 +190,17 @@ struct rd_plan {
     unsigned steps; /* >= 1 */
     enum rd_manner manner;
     enum rd_curve curve;
-    int32_t shift;  /* Q8, 256 = 1: time shift of the curve, and travel of the large forms */
+    int32_t shift; /* Q8, 256 = 1: time shift of the curve, and travel of the large forms */
     enum rd_noise_kind noise;
-    bool sde;       /* fresh noise at each step */
-    int32_t grain;  /* Q8 0..512: eta */
-    int32_t jitter; /* colour differences between strokes, Q8 */
-    int32_t aspect; /* stroke length / width, Q8 */
-    int32_t curl;   /* how far strokes stray from the flow, 16-bit turns */
-    int32_t relief; /* Q8: how thick the paint lies */
-    int32_t brush;  /* Q8: width of all strokes */
-    int32_t swirl;  /* Q8: how much the field folds over itself */
-    int32_t detail; /* Q8 -1280..1280 */
+    bool sde;                         /* fresh noise at each step */
+    int32_t grain;                    /* Q8 0..512: eta */
+    int32_t jitter;                   /* colour differences between strokes, Q8 */
+    int32_t aspect;                   /* stroke length / width, Q8 */
+    int32_t curl;                     /* how far strokes stray from the flow, 16-bit turns */
+    int32_t relief;                   /* Q8: how thick the paint lies */
+    int32_t brush;                    /* Q8: width of all strokes */
+    int32_t swirl;                    /* Q8: how much the field folds over itself */
+    int32_t detail;                   /* Q8 -1280..1280 */
     int32_t detail_start, detail_end; /* Q16 of the steps */
     int32_t strength;                 /* Q16 */
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One run, from the request's bytes to the output's. See builtin.h. Pixels live in rd_image and in the
- * painter; the encoded output is delivered in chunks of at most 64 KiB, so that a sink that streams
- * need not take a megabyte at once. */
+ * One run, from the request's bytes to the output's. See builtin.h. Pixels live in rd_image and in
+ * the painter; the encoded output is delivered in chunks of at most 64 KiB, so that a sink that
+ * streams need not take a megabyte at once. */
 #include "engine/builtin/builtin.h"
 
 #include <string.h>
@@ -16,7 +16,7 @@
 #define OUTPUT_BYTES_MAX RD_MIB(256) /* ten seconds of noise at 720p stay far below */
 
 enum {
-    PREVIEWS = 8,      /* of one output, at most */
+    PREVIEWS = 8,       /* of one output, at most */
     PREVIEW_SIDE = 192, /* pixels of the longer side */
     PREVIEW_QUALITY = 72,
     QUALITY = 92, /* JPEG and WebP */
@@ -82,7 +82,8 @@ static rd_err deliver(const struct work *work, unsigned index, const struct rd_b
     for (size_t at = 0; at < bytes->len; at += CHUNK_BYTES) {
         RD_TRY(rd_pulse_check(&work->pulse));
         size_t left = bytes->len - at;
-        RD_TRY(sink->data(sink->ctx, index, bytes->data + at, left < CHUNK_BYTES ? left : CHUNK_BYTES));
+        RD_TRY(sink->data(sink->ctx, index, bytes->data + at,
+                          left < CHUNK_BYTES ? left : CHUNK_BYTES));
     }
     return sink->end(sink->ctx, index);
 }
@@ -96,7 +97,8 @@ static void report_progress(const struct work *work, uint64_t done, uint64_t of)
     }
 }
 
-/* True for about PREVIEWS of the `of` moments, evenly spread and not the last: that is the output. */
+/* True for about PREVIEWS of the `of` moments, evenly spread and not the last: that is the output.
+ */
 static bool preview_due(const struct work *work, unsigned done, unsigned of)
 {
     if (!work->job->sink.preview || done >= of) {
@@ -141,7 +143,8 @@ static rd_err paint(const struct work *work, struct rd_painter *painter, const s
     return rd_painter_show(painter, image->pixels);
 }
 
-static rd_err encode_picture(const struct work *work, const struct rd_image *image, struct rd_buf *out)
+static rd_err encode_picture(const struct work *work, const struct rd_image *image,
+                             struct rd_buf *out)
 {
     /* an edit keeps its promise about black pixels wherever the format can */
     bool exact = work->generation->task == RD_TASK_EDIT && work->generation->media == RD_MEDIA_WEBP;
@@ -161,7 +164,8 @@ static rd_err make_picture(const struct work *work, unsigned index)
         .pulse = work->pulse,
     };
     struct rd_image image = {0};
-    RD_TRY(rd_image_new(work->generation->format->width, work->generation->format->height, 3, &image));
+    RD_TRY(
+        rd_image_new(work->generation->format->width, work->generation->format->height, 3, &image));
     RD_AUTO_BUF struct rd_buf bytes;
     rd_buf_init(&bytes, OUTPUT_BYTES_MAX);
     struct rd_painter *painter = NULL;
@@ -177,8 +181,8 @@ static rd_err make_picture(const struct work *work, unsigned index)
 
 /* --- video --- */
 
-static rd_err make_frames(const struct work *work, const struct rd_plan *plan, struct rd_video *video,
-                          struct rd_mp4 *mp4, struct rd_image *image)
+static rd_err make_frames(const struct work *work, const struct rd_plan *plan,
+                          struct rd_video *video, struct rd_mp4 *mp4, struct rd_image *image)
 {
     for (unsigned frame = 0; frame < plan->frames; frame++) {
         RD_TRY(rd_pulse_check(&work->pulse));

@@ -34,19 +34,24 @@ static void fill_lut(struct rd_scene *scene)
 }
 
 rd_err rd_scene_new(const struct rd_plan *plan, int32_t width, int32_t height, int32_t nodes_max,
-                    const struct rd_frame *frame, struct rd_scene *ret)
+                    struct rd_scene *ret)
 {
-    struct rd_scene scene = {.plan = plan, .frame = {0, 0, width, height}};
-    if (frame) {
-        scene.frame = *frame;
-    }
+    struct rd_scene scene = {.plan = plan};
     RD_TRY(rd_field_new(width, height, nodes_max, &scene.field));
-    if (plan->scenic || plan->water) {
-        scene.horizon = scene.frame.y + scene.frame.height * (plan->water ? 63 : 66) / 100;
-    }
+    rd_scene_reframe(&scene, &(struct rd_frame){0, 0, width, height});
     fill_lut(&scene);
     *ret = scene;
     return RD_OK;
+}
+
+void rd_scene_reframe(struct rd_scene *scene, const struct rd_frame *frame)
+{
+    const struct rd_plan *plan = scene->plan;
+    scene->frame = *frame;
+    scene->horizon = 0;
+    if (plan->scenic || plan->water) {
+        scene->horizon = frame->y + frame->height * (plan->water ? 63 : 66) / 100;
+    }
 }
 
 void rd_scene_done(struct rd_scene *scene)
@@ -55,8 +60,8 @@ void rd_scene_done(struct rd_scene *scene)
 }
 
 /* Where a subject is at this place of the loop: each kind moves in its own way. */
-static void pose_subject(const struct rd_scene *scene, const struct rd_plan_subject *s, uint32_t turn,
-                         struct rd_pose *ret)
+static void pose_subject(const struct rd_scene *scene, const struct rd_plan_subject *s,
+                         uint32_t turn, struct rd_pose *ret)
 {
     const struct rd_frame *f = &scene->frame;
     int64_t side = short_side(f);
@@ -87,23 +92,25 @@ static void pose_subject(const struct rd_scene *scene, const struct rd_plan_subj
     ret->y = (int32_t)y;
 }
 
-static size_t find_vortices(const struct rd_scene *scene, uint32_t turn,
-                            struct rd_vortex ret[RD_FIELD_VORTICES])
+/* The flow runs round what is round: subjects first, then the largest stars. */
+static void find_vortices(const struct rd_scene *scene, struct rd_moment *moment)
 {
-    size_t count = 0;
-    for (size_t i = 0; i < scene->plan->subjects_count && count < RD_FIELD_VORTICES; i++) {
+    for (size_t i = 0; i < scene->plan->subjects_count; i++) {
         const struct rd_plan_subject *s = &scene->plan->subjects[i];
         bool round = s->kind <= RD_SHAPE_PLANET || s->kind == RD_SHAPE_CIRCLE ||
                      s->kind == RD_SHAPE_RING || s->kind == RD_SHAPE_STAR ||
                      s->kind == RD_SHAPE_HEART || s->kind == RD_SHAPE_FLOWER;
-        if (round) {
+        if (round && moment->vortices_count < RD_FIELD_VORTICES) {
             struct rd_pose pose;
-            pose_subject(scene, s, turn, &pose);
+            pose_subject(scene, s, moment->turn, &pose);
             int32_t reach = (pose.size >> 8) * (s->kind <= RD_SHAPE_PLANET ? 36 : 22) / 10;
-            ret[count++] = (struct rd_vortex){pose.x >> 8, pose.y >> 8, reach > 0 ? reach : 1};
+            moment->vortices[moment->vortices_count++] =
+                (struct rd_vortex){pose.x >> 8, pose.y >> 8, reach > 0 ? reach : 1};
         }
     }
-    return count;
+    if (scene->plan->stars) {
+        rd_land_star_vortices(scene, moment);
+    }
 }
 
 /* One row of the background; `left`..`right` of the node rows around it are mixed by `fy` (Q8). */
@@ -113,7 +120,8 @@ static void background_row(const struct rd_scene *scene, int32_t y, uint8_t *p)
     int32_t row = y / field->cell;
     int32_t fy = (y - row * field->cell) * 256 / field->cell;
     const struct rd_node *a = &field->nodes[row * field->columns];
-    const struct rd_node *b = &field->nodes[(row + 1 < field->rows ? row + 1 : row) * field->columns];
+    const struct rd_node *b =
+        &field->nodes[(row + 1 < field->rows ? row + 1 : row) * field->columns];
     int32_t x = 0;
     for (int32_t column = 0; column + 1 < field->columns; column++, a++, b++) {
         int32_t v0 = a[0].value * 256 + (b[0].value - a[0].value) * fy; /* Q8 */
@@ -195,7 +203,8 @@ static rd_err draw_ground(const struct rd_scene *scene, uint32_t turn, struct rd
             .size = 65536 * (plan->water ? 4 : 9) / 100,
             .seed = rd_noise_hash(plan->seed, 3, 0, 0x6e0),
         };
-        return rd_land_draw(scene, &ground, scene->frame.x + scene->frame.width / 2, surface, pulse);
+        return rd_land_draw(scene, &ground, scene->frame.x + scene->frame.width / 2, surface,
+                            pulse);
     }
     return RD_OK;
 }
@@ -216,12 +225,9 @@ rd_err rd_scene_draw(struct rd_scene *scene, uint32_t turn, struct rd_surface *s
                      const struct rd_pulse *pulse)
 {
     const struct rd_plan *plan = scene->plan;
-    struct rd_vortex vortices[RD_FIELD_VORTICES];
-    size_t count = find_vortices(scene, turn, vortices);
-    if (plan->stars) {
-        count = rd_land_star_vortices(scene, vortices, count);
-    }
-    RD_TRY(rd_field_fill(&scene->field, plan, turn, scene->horizon, vortices, count, pulse));
+    struct rd_moment moment = {.turn = turn, .horizon = scene->horizon};
+    find_vortices(scene, &moment);
+    RD_TRY(rd_field_fill(&scene->field, plan, &moment, pulse));
     RD_TRY(draw_background(scene, surface, pulse));
     if (plan->stars) {
         rd_land_stars(scene, turn, surface);

@@ -21,9 +21,12 @@ struct rd_scene {
     uint8_t lut[1024][3];
 };
 
-/* `frame` may be NULL: the whole picture. `plan` must outlive the scene. */
+/* For a picture of `width` x `height`, with a field of about `nodes_max` nodes along the longer
+ * side, and composed for all of it (rd_scene_reframe: for a part). `plan` must outlive the scene.
+ */
 rd_err rd_scene_new(const struct rd_plan *plan, int32_t width, int32_t height, int32_t nodes_max,
-                    const struct rd_frame *frame, struct rd_scene *ret) RD_MUST;
+                    struct rd_scene *ret) RD_MUST;
+void rd_scene_reframe(struct rd_scene *scene, const struct rd_frame *frame);
 void rd_scene_done(struct rd_scene *scene);
 /* Draws the picture for the place `turn` of the loop (0 for a still one). */
 rd_err rd_scene_draw(struct rd_scene *scene, uint32_t turn, struct rd_surface *surface,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The filler and the way from a table of parts to polygons. See shapes.h; the tables of the subjects
- * are in shapes_table.c. */
+ * The filler and the way from a table of parts to polygons. See shapes.h; the tables of the
+ * subjects are in shapes_table.c. */
 #include "engine/builtin/shapes.h"
 
 #include <string.h>
@@ -11,7 +11,8 @@
 
 enum { ROWS_PER_PIXEL = 4, CROSSINGS_MAX = 64, ELLIPSE_POINTS = 44, CURVE_POINTS = 64 };
 
-/* Adds a span of one sample row to the cover of the pixels under it; a full pixel gets 64 of 256. */
+/* Adds a span of one sample row to the cover of the pixels under it; a full pixel gets 64 of 256.
+ */
 static void add_span(int32_t *cover, int32_t from, int32_t to, int32_t width)
 {
     from = rd_noise_clamp(from, 0, width * 256);
@@ -216,8 +217,7 @@ static size_t ring_points(const struct drawing *d, const int8_t v[5], int32_t (*
     return n;
 }
 
-static size_t part_points(const struct drawing *d, const struct rd_part *part,
-                          int32_t (*points)[2])
+static size_t part_points(const struct drawing *d, const struct rd_part *part, int32_t (*points)[2])
 {
     switch (part->form) {
     case RD_FORM_ELLIPSE:
@@ -261,8 +261,8 @@ static void part_fill(const struct drawing *d, const struct rd_part *part, struc
         int32_t at[2];
         bool round = part->form == RD_FORM_ELLIPSE;
         place(d, round ? part->data[0] * 16 : 0, round ? part->data[1] * 16 : 0, at);
-        int32_t reach = round ? r * (part->data[2] > part->data[3] ? part->data[2] : part->data[3]) / 100
-                              : r;
+        int32_t reach =
+            round ? r * (part->data[2] > part->data[3] ? part->data[2] : part->data[3]) / 100 : r;
         ret->from = lit;
         ret->to = dim;
         ret->radial = true;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Subjects: small drawings of filled polygons, kept as tables in a square of -100..100 (y down), and
- * the filler that puts them on a surface with smooth edges. The filler samples each row at four
- * heights and counts the exact width covered at each, in integers: the same edge on every machine. */
+ * Subjects: small drawings of filled polygons, kept as tables in a square of -100..100 (y down),
+ * and the filler that puts them on a surface with smooth edges. The filler samples each row at four
+ * heights and counts the exact width covered at each, in integers: the same edge on every machine.
+ */
 #ifndef RD_ENGINE_BUILTIN_SHAPES_H
 #define RD_ENGINE_BUILTIN_SHAPES_H
 
@@ -19,7 +20,8 @@ struct rd_surface {
     int32_t width, height;
 };
 
-/* How a polygon is coloured: from `from` over `mid` to `to`, along an axis or outwards from a point. */
+/* How a polygon is coloured: from `from` over `mid` to `to`, along an axis or outwards from a
+ * point. */
 struct rd_fill {
     struct rd_rgb from, mid, to;
     bool radial;
@@ -31,13 +33,14 @@ struct rd_fill {
 /* Fills the polygon (x, y pairs in 1/256 pixel, even-odd); points outside the surface are fine. */
 void rd_shapes_polygon(struct rd_surface *surface, const int32_t (*points)[2], size_t count,
                        const struct rd_fill *fill);
-/* Light: mixes `colour` in, strongest (alpha Q8, 0..256) at the centre, nothing at `radius` pixels. */
+/* Light: mixes `colour` in, strongest (alpha Q8, 0..256) at the centre, nothing at `radius` pixels.
+ */
 void rd_shapes_glow(struct rd_surface *surface, const int32_t centre[2], int32_t radius,
                     struct rd_rgb colour, int32_t alpha);
 
 struct rd_pose {
-    int32_t x, y; /* centre, 1/256 pixel */
-    int32_t size; /* 100 of the table, 1/256 pixel */
+    int32_t x, y;  /* centre, 1/256 pixel */
+    int32_t size;  /* 100 of the table, 1/256 pixel */
     uint32_t tilt; /* 16-bit turn */
     size_t skip;   /* parts left out at the start (a sun in a landscape has no spikes) */
 };

@@ -25,7 +25,8 @@ enum rd_form {
     RD_FORM_ELLIPSE, /* centre x, y, radius x, y, tilt in 1/256 turns */
     RD_FORM_SPIKY,   /* points, outer radius, inner radius, turn in 1/256 */
     RD_FORM_HEART,   /* size */
-    RD_FORM_RING,    /* outer and inner radius, height in per cent, tilt in 1/256, 1: lower half only */
+    RD_FORM_RING, /* outer and inner radius, height in per cent, tilt in 1/256, 1: lower half only
+                   */
 };
 enum rd_shade { RD_SHADE_FLAT, RD_SHADE_SLOPE, RD_SHADE_BALL, RD_SHADE_CORE };
 

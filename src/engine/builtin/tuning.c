@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The numbers of a request as fixed point: what guidance, cfg, sampler, scheduler, eta, LoRAs and the
- * rest mean to this painter. The one place with floating-point numbers, each used in one exact way: it
- * is clamped, multiplied by a power of two (exact) and cut to an integer. So no rounding mode, fused
- * multiplication or library can make two machines disagree. */
+ * The numbers of a request as fixed point: what guidance, cfg, sampler, scheduler, eta, LoRAs and
+ * the rest mean to this painter. The one place with floating-point numbers, each used in one exact
+ * way: it is clamped, multiplied by a power of two (exact) and cut to an integer. So no rounding
+ * mode, fused multiplication or library can make two machines disagree. */
 #include <string.h>
 
 #include "engine/builtin/palette.h"
@@ -29,9 +29,10 @@ static enum rd_manner manner_of(const char *sampler)
         const char *name;
         enum rd_manner manner;
     } table[] = {
-        {"euler", RD_MANNER_STRAIGHT},   {"res_2m", RD_MANNER_BENT}, {"res_3s", RD_MANNER_CURLED},
-        {"res_2m_sde", RD_MANNER_BENT},  {"uni_pc", RD_MANNER_DABS},
-        {"res_3s_sde", RD_MANNER_CURLED}, {"", RD_MANNER_BENT},
+        {"euler", RD_MANNER_STRAIGHT}, {"res_2m", RD_MANNER_BENT},
+        {"res_3s", RD_MANNER_CURLED},  {"res_2m_sde", RD_MANNER_BENT},
+        {"uni_pc", RD_MANNER_DABS},    {"res_3s_sde", RD_MANNER_CURLED},
+        {"", RD_MANNER_BENT},
     };
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
         if (strcmp(table[i].name, sampler) == 0) {
@@ -151,15 +152,18 @@ static void tune_loras(const struct rd_generation *generation, struct rd_plan *p
             (uint8_t)(128 + rd_noise_cos(turn + 43690) * 110 / 32768),
         };
         int32_t amount = (weight < 0 ? -weight : weight) * 48 / 256;
-        plan->tint = plan->tint_amount == 0
-                         ? tint
-                         : rd_palette_mix(plan->tint, tint, amount * 256 / (amount + plan->tint_amount));
+        plan->tint =
+            plan->tint_amount == 0
+                ? tint
+                : rd_palette_mix(plan->tint, tint, amount * 256 / (amount + plan->tint_amount));
         plan->tint_amount = rd_noise_clamp(plan->tint_amount + amount, 0, 160);
-        plan->aspect = plan->aspect * (256 + rd_noise_range(h >> 8, -120, 120) * weight / 256) / 256;
+        plan->aspect =
+            plan->aspect * (256 + rd_noise_range(h >> 8, -120, 120) * weight / 256) / 256;
         plan->curl += rd_noise_range(rd_noise_hash(h, 1, 0, 0), -900, 1800) * weight / 256;
         plan->swirl += rd_noise_range(rd_noise_hash(h, 2, 0, 0), -90, 160) * weight / 256;
-        plan->brush = plan->brush * (256 + rd_noise_range(rd_noise_hash(h, 3, 0, 0), -50, 60) *
-                                               weight / 256) / 256;
+        plan->brush = plan->brush *
+                      (256 + rd_noise_range(rd_noise_hash(h, 3, 0, 0), -50, 60) * weight / 256) /
+                      256;
     }
     plan->swirl = rd_noise_clamp(plan->swirl, 0, 768);
 }

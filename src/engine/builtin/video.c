@@ -26,9 +26,9 @@ static rd_err prepare(struct rd_video *video)
     bool painted = in->source == NULL;
     int32_t width = painted ? (in->width + 1) / 2 : in->width;
     int32_t height = painted ? (in->height + 1) / 2 : in->height;
-    RD_TRY(rd_scene_new(in->plan, width, height, NODES_MAX, NULL, &video->scene));
+    RD_TRY(rd_scene_new(in->plan, width, height, NODES_MAX, &video->scene));
     if (!painted) { /* what carries the source stands still; the source moves along it */
-        return rd_field_fill(&video->scene.field, in->plan, 0, 0, NULL, 0, &in->pulse);
+        return rd_field_fill(&video->scene.field, in->plan, &(struct rd_moment){0}, &in->pulse);
     }
     RD_TRY(rd_canvas_new(width, height, &video->small));
     RD_TRY(rd_canvas_new(in->width, in->height, &video->large));
@@ -88,7 +88,8 @@ static void lay_stroke(struct rd_video *video, const struct pass *pass, int32_t 
 {
     const struct rd_plan *plan = video->in.plan;
     uint32_t h = rd_noise_hash(plan->seed, column, row, 0x6000 + pass->index);
-    int32_t home_x = column * pass->spacing + rd_noise_range(h, -pass->spacing / 2, pass->spacing / 2);
+    int32_t home_x =
+        column * pass->spacing + rd_noise_range(h, -pass->spacing / 2, pass->spacing / 2);
     int32_t home_y = row * pass->spacing +
                      rd_noise_range(h * 0x9e3779b1u, -pass->spacing / 2, pass->spacing / 2);
     const struct rd_node *node = rd_field_at(&video->scene.field, home_x >> 8, home_y >> 8);
@@ -142,9 +143,9 @@ static rd_err paint_pass(struct rd_video *video, const struct pass *pass)
 static rd_err paint_strokes(struct rd_video *video, uint32_t turn)
 {
     const struct rd_plan *plan = video->in.plan;
-    int32_t side = video->target.width < video->target.height ? video->target.width
-                                                              : video->target.height;
-    uint32_t passes = 1 + plan->steps / 5;
+    int32_t side =
+        video->target.width < video->target.height ? video->target.width : video->target.height;
+    uint32_t passes = 1 + plan->steps / 6;
     passes = passes > PASSES_MAX ? PASSES_MAX : passes;
     for (uint32_t i = 0; i < passes; i++) {
         int32_t left = passes > 1 ? (int32_t)((passes - 1 - i) * 256 / (passes - 1)) : 128;
@@ -163,21 +164,29 @@ static rd_err paint_strokes(struct rd_video *video, uint32_t turn)
     return RD_OK;
 }
 
-/* Twice the size: even pixels three quarters of the nearest and one of the next, in both ways. */
+/* Twice the size: each new pixel takes three quarters of the nearest old one and a quarter of the
+ * next nearest, first down, then across. */
 static void enlarge(const struct rd_canvas *from, struct rd_canvas *to)
 {
+    uint16_t column[(RD_SURFACE_SIDE_MAX / 2 + 2) *
+                    4]; /* sums of 3 + 1, with one pixel more at each end */
+    int32_t bytes = from->width * 4;
     for (int32_t y = 0; y < to->height; y++) {
         int32_t sy = y / 2;
         int32_t ny = rd_noise_clamp(y % 2 ? sy + 1 : sy - 1, 0, from->height - 1);
-        const uint8_t *a = from->pixels + (size_t)sy * (size_t)from->width * 4;
-        const uint8_t *b = from->pixels + (size_t)ny * (size_t)from->width * 4;
+        const uint8_t *a = from->pixels + (size_t)sy * (size_t)bytes;
+        const uint8_t *b = from->pixels + (size_t)ny * (size_t)bytes;
+        for (int32_t i = 0; i < bytes; i++) {
+            column[i + 4] = (uint16_t)(a[i] * 3 + b[i]);
+        }
+        memcpy(column, column + 4, 4 * sizeof column[0]);
+        memcpy(column + bytes + 4, column + bytes, 4 * sizeof column[0]);
         uint8_t *p = to->pixels + (size_t)y * (size_t)to->width * 4;
         for (int32_t x = 0; x < to->width; x++, p += 4) {
-            int32_t sx = x / 2;
-            int32_t nx = rd_noise_clamp(x % 2 ? sx + 1 : sx - 1, 0, from->width - 1);
+            const uint16_t *near = column + (x / 2 + 1) * 4;
+            const uint16_t *next = x % 2 ? near + 4 : near - 4;
             for (int k = 0; k < 4; k++) {
-                p[k] = (uint8_t)((a[sx * 4 + k] * 9 + a[nx * 4 + k] * 3 + b[sx * 4 + k] * 3 +
-                                  b[nx * 4 + k] + 8) >> 4);
+                p[k] = (uint8_t)((near[k] * 3 + next[k] + 8) >> 4);
             }
         }
     }
@@ -188,8 +197,8 @@ static void add_grain(const struct rd_video *video, uint32_t frame, uint8_t *rgb
     const struct rd_plan *plan = video->in.plan;
     for (int32_t y = 0; y < video->in.height; y++) {
         for (int32_t x = 0; x < video->in.width; x++, rgb += 3) {
-            int32_t n = rd_noise_kind_at(RD_NOISE_GAUSSIAN, plan->seed + frame, x, y, 1) * plan->grain /
-                        420000;
+            int32_t n = rd_noise_kind_at(RD_NOISE_GAUSSIAN, plan->seed + frame, x, y, 1) *
+                        plan->grain / 420000;
             for (int k = 0; k < 3; k++) {
                 rgb[k] = (uint8_t)rd_noise_clamp(rgb[k] + n, 0, 255);
             }
@@ -236,7 +245,8 @@ struct carry {
     int32_t value, sheen;
 };
 
-static struct carry carry_at(const struct rd_video *video, const struct rd_node *node, uint32_t turn)
+static struct carry carry_at(const struct rd_video *video, const struct rd_node *node,
+                             uint32_t turn)
 {
     const struct rd_plan *plan = video->in.plan;
     int32_t side = video->in.width < video->in.height ? video->in.width : video->in.height;
@@ -269,7 +279,8 @@ static void carried_row(struct rd_video *video, uint32_t turn, int32_t zoom, int
     int32_t fy = y - row * field->cell;
     const struct rd_node *a = &field->nodes[row * field->columns];
     const struct rd_node *b = a + field->columns;
-    struct carry right = between(carry_at(video, a, turn), carry_at(video, b, turn), fy, field->cell);
+    struct carry right =
+        between(carry_at(video, a, turn), carry_at(video, b, turn), fy, field->cell);
     int64_t cy = (y * 2 - in->height + 1) * 128;
     for (int32_t x0 = 0, column = 1; x0 < in->width; x0 += field->cell, column++) {
         struct carry left = right;
@@ -306,7 +317,8 @@ rd_err rd_video_frame(struct rd_video *video, unsigned frame, uint8_t *rgb)
 {
     const struct rd_plan *plan = video->in.plan;
     uint32_t turn = (uint32_t)((uint64_t)(frame % plan->frames) * 65536 / plan->frames);
-    rd_err err = video->in.source ? carried_frame(video, turn, rgb) : painted_frame(video, turn, rgb);
+    rd_err err =
+        video->in.source ? carried_frame(video, turn, rgb) : painted_frame(video, turn, rgb);
     if (err == RD_OK && plan->grain > 0) {
         add_grain(video, frame, rgb);
     }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Moving pictures, frame by frame. t2v: the scene at its place of the loop, painted at half size with
- * strokes that stay where they are, drift along the flow and fade in and out, so that nothing flickers;
- * then enlarged and lit. i2v: the source, carried along a field of the plan and lit in its palette;
- * frame 0 is the source itself. Every motion goes by whole turns of the loop, so that the frame after
- * the last is the first. */
+ * Moving pictures, frame by frame. t2v: the scene at its place of the loop, painted at half size
+ * with strokes that stay where they are, drift along the flow and fade in and out, so that nothing
+ * flickers; then enlarged and lit. i2v: the source, carried along a field of the plan and lit in
+ * its palette; frame 0 is the source itself. Every motion goes by whole turns of the loop, so that
+ * the frame after the last is the first. */
 #ifndef RD_ENGINE_BUILTIN_VIDEO_H
 #define RD_ENGINE_BUILTIN_VIDEO_H
 

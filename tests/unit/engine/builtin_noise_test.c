@@ -72,8 +72,14 @@ static void roots_are_exact(void **state)
     static const struct {
         uint64_t value;
         uint32_t root;
-    } table[] = {{0, 0}, {1, 1}, {3, 1}, {4, 2}, {99, 9}, {100, 10},
-                 {UINT64_MAX, 4294967295u}, {18446744065119617025u, 4294967295u},
+    } table[] = {{0, 0},
+                 {1, 1},
+                 {3, 1},
+                 {4, 2},
+                 {99, 9},
+                 {100, 10},
+                 {UINT64_MAX, 4294967295u},
+                 {18446744065119617025u, 4294967295u},
                  {18446744065119617024u, 4294967294u}};
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
         assert_int_equal(rd_noise_isqrt(table[i].value), table[i].root);
@@ -100,7 +106,8 @@ static void noise_is_smooth_and_centred(void **state)
         int32_t low = INT32_MAX;
         int32_t high = INT32_MIN;
         for (int32_t i = 0; i < 10000; i++) {
-            int32_t n = rd_noise_kind_at((enum rd_noise_kind)kind, 3, i % 100 * 10, i / 100 * 10, 1000);
+            int32_t n =
+                rd_noise_kind_at((enum rd_noise_kind)kind, 3, i % 100 * 10, i / 100 * 10, 1000);
             low = n < low ? n : low;
             high = n > high ? n : high;
         }
@@ -123,12 +130,9 @@ static void steps_are_clamped(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(hashes_are_for_ever),
-        cmocka_unit_test(hashes_spread),
-        cmocka_unit_test(sine_is_near_the_sine),
-        cmocka_unit_test(arc_tangent_is_near),
-        cmocka_unit_test(roots_are_exact),
-        cmocka_unit_test(noise_is_smooth_and_centred),
+        cmocka_unit_test(hashes_are_for_ever),   cmocka_unit_test(hashes_spread),
+        cmocka_unit_test(sine_is_near_the_sine), cmocka_unit_test(arc_tangent_is_near),
+        cmocka_unit_test(roots_are_exact),       cmocka_unit_test(noise_is_smooth_and_centred),
         cmocka_unit_test(steps_are_clamped),
     };
     return cmocka_run_group_tests_name("engine/builtin_noise", tests, NULL, NULL);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What pictures show: that red is red and a circle is round for any seed, that each field of a request
- * does what docs/builtin-engine.md says, what i2i and edit keep, that steps refine, and, by golden
- * hashes of raw pixels, that all machines and compilers paint the same. */
+ * What pictures show: that red is red and a circle is round for any seed, that each field of a
+ * request does what docs/builtin-engine.md says, what i2i and edit keep, that steps refine, and, by
+ * golden hashes of raw pixels, that all machines and compilers paint the same. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -50,7 +50,8 @@ struct extra {
     void *ctx;
 };
 
-static rd_err paint_with(const struct rd_generation *generation, const struct extra *extra, uint8_t *rgb)
+static rd_err paint_with(const struct rd_generation *generation, const struct extra *extra,
+                         uint8_t *rgb)
 {
     struct rd_plan plan;
     rd_plan_make(generation, generation->seed, &plan);
@@ -115,9 +116,10 @@ static void colours_have_their_hue(void **state)
         const char *prompt;
         int high, low; /* channels */
     } table[] = {
-        {"red", 0, 2}, {"red", 0, 1}, {"a red circle", 0, 1}, {"a red circle", 0, 2},
-        {"green", 1, 0}, {"green", 1, 2}, {"blue", 2, 0}, {"blue", 2, 1}, {"yellow", 0, 2},
-        {"yellow", 1, 2}, {"purple", 0, 1}, {"purple", 2, 1}, {"sunset", 0, 2}, {"night", 2, 0},
+        {"red", 0, 2},    {"red", 0, 1},    {"a red circle", 0, 1}, {"a red circle", 0, 2},
+        {"green", 1, 0},  {"green", 1, 2},  {"blue", 2, 0},         {"blue", 2, 1},
+        {"yellow", 0, 2}, {"yellow", 1, 2}, {"purple", 0, 1},       {"purple", 2, 1},
+        {"sunset", 0, 2}, {"night", 2, 0},
     };
     static uint8_t rgb[BYTES];
     for (uint32_t seed = 1; seed <= 5; seed++) {
@@ -169,7 +171,8 @@ static void places_are_kept(void **state)
     struct rd_generation g = request("a red square left, a blue square right");
     paint(&g, rgb);
     struct mean left = mean_of(rgb, SIDE / 4 - 8, SIDE / 2 - 8, SIDE / 4 + 8, SIDE / 2 + 8);
-    struct mean right = mean_of(rgb, SIDE * 3 / 4 - 8, SIDE / 2 - 8, SIDE * 3 / 4 + 8, SIDE / 2 + 8);
+    struct mean right =
+        mean_of(rgb, SIDE * 3 / 4 - 8, SIDE / 2 - 8, SIDE * 3 / 4 + 8, SIDE / 2 + 8);
     assert_true(left.r > left.b + 60);
     assert_true(right.b > right.r + 60);
 }
@@ -208,7 +211,8 @@ static void every_field_shows(void **state)
     for (size_t i = 0; i < n; i++) {
         paint(&changed[i], after);
         if (difference(before, after) < 100) {
-            fail_msg("change %zu moved the picture by %d/100 only", i, (int)difference(before, after));
+            fail_msg("change %zu moved the picture by %d/100 only", i,
+                     (int)difference(before, after));
         }
     }
     struct rd_generation late = base; /* detail outside of its window is no detail */
@@ -362,8 +366,8 @@ static void sizes_have_limits(void **state)
     struct rd_generation g = request("x");
     struct rd_plan plan;
     rd_plan_make(&g, 1, &plan);
-    static const int32_t sizes[][2] = {{0, 5}, {5, 0}, {-1, 5}, {2049, 1000}, {1000, 2049},
-                                      {2048, 255}, {9, 1}};
+    static const int32_t sizes[][2] = {{0, 5},       {5, 0},      {-1, 5}, {2049, 1000},
+                                       {1000, 2049}, {2048, 255}, {9, 1}};
     struct rd_painter *painter = NULL;
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         struct rd_paint_input input = {.plan = &plan, .width = sizes[i][0], .height = sizes[i][1]};
@@ -383,7 +387,8 @@ static void sizes_have_limits(void **state)
     }
 }
 
-/* Raw pixels, hashed. When the painter is changed on purpose, paste what the failing test prints. */
+/* Raw pixels, hashed. When the painter is changed on purpose, paste what the failing test prints.
+ */
 static void the_same_on_every_machine(void **state)
 {
     (void)state;

@@ -68,9 +68,14 @@ static void the_table_is_sorted_and_in_range(void **state)
 {
     (void)state;
     static const int most[RD_WORD_KIND_COUNT_] = {
-        [RD_WORD_STRUCTURE] = RD_STRUCTURE_COUNT_ - 1, [RD_WORD_SUBJECT] = RD_SHAPE_COUNT_ - 1,
-        [RD_WORD_STARS] = 1,  [RD_WORD_WATER] = 1, [RD_WORD_GROUND] = 1,
-        [RD_WORD_PLACE] = RD_PLACE_COUNT_ - 1, [RD_WORD_SIZE] = 200, [RD_WORD_NUMBER] = 7,
+        [RD_WORD_STRUCTURE] = RD_STRUCTURE_COUNT_ - 1,
+        [RD_WORD_SUBJECT] = RD_SHAPE_COUNT_ - 1,
+        [RD_WORD_STARS] = 1,
+        [RD_WORD_WATER] = 1,
+        [RD_WORD_GROUND] = 1,
+        [RD_WORD_PLACE] = RD_PLACE_COUNT_ - 1,
+        [RD_WORD_SIZE] = 200,
+        [RD_WORD_NUMBER] = 7,
         [RD_WORD_STYLE] = RD_STYLE_COUNT_ - 1,
     };
     for (size_t i = 0; i < rd_words_count; i++) {
@@ -145,7 +150,8 @@ static void places_sizes_and_numbers(void **state)
     assert_true(plan_of("huge circle", "").subjects[0].size > usual * 3 / 2);
     assert_int_equal(plan_of("three hearts", "").subjects_count, 3);
     assert_int_equal(plan_of("two hearts, three birds", "").subjects_count, 5);
-    assert_int_equal(plan_of("seven hearts, seven birds, seven fish", "").subjects_count, RD_PLAN_SUBJECTS);
+    assert_int_equal(plan_of("seven hearts, seven birds, seven fish", "").subjects_count,
+                     RD_PLAN_SUBJECTS);
     p = plan_of("stars", "");
     assert_true(p.stars && p.subjects_count == 0);
     p = plan_of("three stars", "");
@@ -202,7 +208,8 @@ static void every_word_counts_but_fillers(void **state)
     assert_int_equal(plan_of("GLORP", "").seed, plan_of("glorp", "").seed);
     assert_int_not_equal(plan_of("glorp", "quux").seed, plan_of("glorp", "").seed);
     assert_int_not_equal(plan_of("\xe6\x9c\x88", "").seed, plan_of("\xe6\x97\xa5", "").seed);
-    char prompt[RD_LIMIT_PROMPT + 1]; /* one word as long as a prompt may be, two that differ last */
+    char
+        prompt[RD_LIMIT_PROMPT + 1]; /* one word as long as a prompt may be, two that differ last */
     memset(prompt, 'q', RD_LIMIT_PROMPT);
     prompt[RD_LIMIT_PROMPT] = '\0';
     uint32_t seed = plan_of(prompt, "").seed;
@@ -231,8 +238,8 @@ static void clip_skip_drops_the_last_words(void **state)
 static void numbers_are_clamped(void **state)
 {
     (void)state;
-    static const double wild[] = {0, -1, 1e300, -1e300, (double)INFINITY, -(double)INFINITY,
-                                  (double)NAN, 1e-300, 30, 20, 10};
+    static const double wild[] = {
+        0, -1, 1e300, -1e300, (double)INFINITY, -(double)INFINITY, (double)NAN, 1e-300, 30, 20, 10};
     for (size_t i = 0; i < sizeof wild / sizeof wild[0]; i++) {
         struct rd_generation g = base;
         struct rd_lora loras[] = {{"x", wild[i]}, {"", wild[i]}};
@@ -315,13 +322,15 @@ static void lightning_halves_the_steps(void **state)
 static void palettes_lose_what_is_banned(void **state)
 {
     (void)state;
-    struct rd_rgb c = rd_palette_without((struct rd_rgb){220, 30, 30}, (struct rd_rgb){216, 40, 28});
+    struct rd_rgb c =
+        rd_palette_without((struct rd_rgb){220, 30, 30}, (struct rd_rgb){216, 40, 28});
     assert_true(c.r <= c.g + 20);
     c = rd_palette_without((struct rd_rgb){30, 30, 220}, (struct rd_rgb){216, 40, 28});
     assert_true(same_rgb(c, (struct rd_rgb){30, 30, 220}));
-    assert_true(rd_palette_luma(rd_palette_without((struct rd_rgb){250, 250, 250},
-                                                   colour("white"))) < 200);
-    assert_true(rd_palette_luma(rd_palette_without((struct rd_rgb){5, 5, 5}, colour("black"))) > 60);
+    assert_true(
+        rd_palette_luma(rd_palette_without((struct rd_rgb){250, 250, 250}, colour("white"))) < 200);
+    assert_true(rd_palette_luma(rd_palette_without((struct rd_rgb){5, 5, 5}, colour("black"))) >
+                60);
 }
 
 /* --- the page --- */

@@ -82,8 +82,9 @@ static rd_err run_once(struct recorder *recorder, const struct rd_generation *ge
     struct rd_engine_config config = {.name = "b", .type = "builtin", .slots = 1};
     assert_int_equal(rd_engine_builtin_ops.open(&config, &engine, NULL), RD_OK);
     recorder_init(recorder);
-    assert_int_equal(recorder_start(recorder, &rd_engine_builtin_ops, engine, generation,
-                                    generation->count), RD_OK);
+    assert_int_equal(
+        recorder_start(recorder, &rd_engine_builtin_ops, engine, generation, generation->count),
+        RD_OK);
     assert_true(recorder_wait(recorder, 20000));
     rd_engine_builtin_ops.close(engine);
     assert_string_equal(recorder->violation, "");
@@ -97,7 +98,9 @@ static void every_medium(void **state)
         enum rd_media media;
         const char *magic;
         size_t len;
-    } table[] = {{RD_MEDIA_PNG, "\x89PNG", 4}, {RD_MEDIA_JPEG, "\xff\xd8\xff", 3}, {RD_MEDIA_WEBP, "RIFF", 4}};
+    } table[] = {{RD_MEDIA_PNG, "\x89PNG", 4},
+                 {RD_MEDIA_JPEG, "\xff\xd8\xff", 3},
+                 {RD_MEDIA_WEBP, "RIFF", 4}};
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
         struct rd_generation generation = quick;
         struct recorder recorder;
@@ -144,8 +147,8 @@ static void what_cannot_be(void **state)
     assert_non_null(strstr(recorder.why.text, "i2i"));
     recorder_done(&recorder);
 
-    generation.image = (struct rd_source){.kind = RD_SOURCE_DATA,
-                                          .bytes = (const uint8_t *)"no picture", .bytes_len = 10};
+    generation.image = (struct rd_source){
+        .kind = RD_SOURCE_DATA, .bytes = (const uint8_t *)"no picture", .bytes_len = 10};
     assert_int_equal(run_once(&recorder, &generation), RD_ERR_INVALID_REQUEST);
     recorder_done(&recorder);
 }
@@ -157,12 +160,9 @@ int main(void)
     slow.steps = 150;
     slow.count = 4;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(found_by_name),
-        cmocka_unit_test(slots_have_limits),
-        cmocka_unit_test(every_medium),
-        cmocka_unit_test(a_video),
-        cmocka_unit_test(what_cannot_be),
-        RD_CONFORMANCE_TESTS(&given),
+        cmocka_unit_test(found_by_name),  cmocka_unit_test(slots_have_limits),
+        cmocka_unit_test(every_medium),   cmocka_unit_test(a_video),
+        cmocka_unit_test(what_cannot_be), RD_CONFORMANCE_TESTS(&given),
     };
     return cmocka_run_group_tests_name("engine/builtin", tests, NULL, NULL);
 }
