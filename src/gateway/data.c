@@ -70,9 +70,18 @@ rd_err rd_data_prepare(const char *dir, struct rd_data_paths *ret, struct rd_why
     return rd_data_paths(dir, ret, why);
 }
 
+static bool look_for_live(void *ctx, const struct rd_key *key)
+{
+    bool *found = ctx;
+    *found = key->revoked_ms == 0;
+    return !*found;
+}
+
 rd_err rd_data_admin_key(struct rd_store *store, const char *path, struct rd_why *why)
 {
-    if (rd_store_key_count(store) > 0) {
+    bool found = false;
+    RD_TRY(rd_store_key_list(store, NULL, look_for_live, &found));
+    if (found) {
         return RD_OK;
     }
     struct rd_key key;

@@ -30,7 +30,8 @@ struct rd_data_paths {
 rd_err rd_data_paths(const char *dir, struct rd_data_paths *ret, struct rd_why *why) RD_MUST;
 /* Creates the folder (0700) when it is missing; refuses one that others can enter. */
 rd_err rd_data_prepare(const char *dir, struct rd_data_paths *ret, struct rd_why *why) RD_MUST;
-/* With no key in the store: makes the administrator's and writes it to `path`. */
+/* With no key in the store, or only revoked ones (which would lock everybody out): makes an
+ * administrator's and writes it to `path`. */
 rd_err rd_data_admin_key(struct rd_store *store, const char *path, struct rd_why *why) RD_MUST;
 /* Reads the secret, making it on the first start. */
 rd_err rd_data_prompt_secret(const char *path, uint8_t ret[RD_SALT_LEN], struct rd_why *why) RD_MUST;

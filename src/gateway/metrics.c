@@ -59,6 +59,15 @@ static void write_histogram(const struct rd_metrics_histogram *histogram, const 
                   (unsigned long long)total);
 }
 
+static uint64_t total_of(const struct rd_metrics_histogram *histogram)
+{
+    uint64_t total = 0;
+    for (unsigned i = 0; i <= RD_METRICS_BUCKETS; i++) {
+        total += atomic_load_explicit(&histogram->buckets[i], memory_order_relaxed);
+    }
+    return total;
+}
+
 static double count_of(const _Atomic uint64_t *counter)
 {
     return (double)atomic_load_explicit(counter, memory_order_relaxed);
@@ -84,7 +93,7 @@ void rd_metrics_write(const struct rd_metrics *m, const char *const *names, stru
         RD_AUTO_BUF struct rd_buf text;
         rd_buf_init(&text, sizeof label);
         rd_buf_printf(&text, "route=\"%s\",", names[route]);
-        if (count_of(&m->latency[route].sum_us) > 0) {
+        if (total_of(&m->latency[route]) > 0) {
             write_histogram(&m->latency[route], "render_request_seconds", rd_buf_cstr(&text), out);
         }
     }

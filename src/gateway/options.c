@@ -95,8 +95,9 @@ int rd_gateway_options_parse(int argc, char **argv, struct rd_gateway_options *r
         }
     }
     ret->scrub = optind < argc && strcmp(argv[optind], "scrub") == 0;
-    if (optind < argc && !ret->scrub) {
-        return wrong("not a command", argv[optind]);
+    int words = optind + (ret->scrub ? 1 : 0);
+    if (words < argc) {
+        return wrong("not a command", argv[words]);
     }
     if (ret->data == NULL) {
         return wrong("--data DIR is missing", NULL);

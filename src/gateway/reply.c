@@ -7,7 +7,13 @@
 #include "base/limits.h"
 #include "gateway/gateway.h"
 
-enum { RETRY_SOON_S = 1, RETRY_CONFIGURATION_S = 300, ERROR_BODY_MAX = 65536 };
+enum {
+    RETRY_SOON_S = 1,
+    RETRY_CONFIGURATION_S = 300,
+    /* RD_LIMIT_PROBLEMS of the longest messages fit, even when JSON takes six bytes for each byte. */
+    DETAILS_MAX = 256 * 1024,
+    ERROR_BODY_MAX = DETAILS_MAX + 8192,
+};
 
 void rd_reply_json(struct rd_call *call, int status, const struct rd_buf *json)
 {
@@ -58,19 +64,20 @@ void rd_reply_error(struct rd_call *call, rd_err err, const char *message, const
     rd_buf_str(&body, ",\"details\":");
     rd_buf_str(&body, details == NULL ? "[]" : details);
     rd_buf_char(&body, '}');
-    error_headers(call, err, info->http);
+    int status = info->http == 499 ? 503 : info->http; /* 499 is for logs; no server sends it */
+    error_headers(call, err, status);
     rd_call_common_headers(call);
     if (rd_buf_err(&body) == RD_OK) {
         rd_http_reply_header(call->exchange, "Content-Type", "application/json");
         rd_http_reply_text(call->exchange, body.data, body.len);
     }
-    rd_http_reply(call->exchange, info->http == 499 ? 503 : info->http);
+    rd_http_reply(call->exchange, status);
 }
 
 void rd_reply_problems(struct rd_call *call, rd_err err, const struct rd_problems *problems)
 {
     RD_AUTO_BUF struct rd_buf details;
-    rd_buf_init(&details, ERROR_BODY_MAX / 2);
+    rd_buf_init(&details, DETAILS_MAX);
     rd_problems_json(problems, &details);
     rd_reply_error(call, err, NULL, rd_buf_err(&details) == RD_OK ? rd_buf_cstr(&details) : NULL);
 }
