@@ -11,6 +11,9 @@
  *    one stops the compaction of P, so that rot is never laundered into a fresh checksum);
  *  - links: the latest word about (object, owner) stands in P: said again as LINK;
  *  - notes that an object uses: said again;
+ *  - all links and the note of an object whose record in P was copied, or gave way to a newer one,
+ *    where they stand before that newer record in the log: replay would find no object to apply them
+ *    to. Said again, behind it;
  *  - UNLINKs, as long as an older pack may still hold what they take away: said again, unless the owner
  *    has the object once more. They go for good when every other pack began after them.
  * Each is decided and appended under one hold of the log lock, against the index as it is then: a
@@ -99,6 +102,9 @@ struct compaction {
     struct rd_cas_items items;   /* all of it */
     struct rd_cas_items moved;   /* records and notes at their new place ... */
     struct rd_cas_items origins; /* ... and, at the same position, at their old one */
+    size_t copies, copy_at;      /* records among them: they come first, in the order of the pack */
+    struct rd_cas_items said;    /* facts for the next EVENTS record ... */
+    size_t bytes;                /* ... and their length */
     uint64_t written;
     char *step; /* COPY_STEP bytes */
 };
@@ -108,6 +114,7 @@ static void compaction_done(struct compaction *c)
     rd_cas_items_done(&c->items);
     rd_cas_items_done(&c->moved);
     rd_cas_items_done(&c->origins);
+    rd_cas_items_done(&c->said);
     rd_mem_free(c->step);
 }
 
@@ -245,95 +252,171 @@ static bool outlives(const struct compaction *c, const struct rd_cas_item *unlin
     return false;
 }
 
-/* The event that must be said again for `item`; false when none. Under the log and map locks. */
-static bool to_repeat(struct compaction *c, const struct rd_cas_item *item,
-                      struct rd_cas_event *ret)
+/* Adds a fact to what will be said. */
+static rd_err say(struct compaction *c, uint8_t event, const uint8_t blake3[RD_HASH_LEN],
+                  uint64_t owner)
 {
-    struct rd_cas_entry *entry = rd_cas_index_find(c->cas->index, item->blake3);
-    *ret = (struct rd_cas_event){.owner = item->owner};
-    memcpy(ret->blake3, item->blake3, RD_HASH_LEN);
-    if (item->kind == RD_CAS_EVENTS && item->event == RD_CAS_NOTE) {
-        ret->type = RD_CAS_NOTE;
-        ret->owner = 0;
-        return entry != NULL && entry->note_len > 0 && entry->note_pack == item->pack &&
-               entry->note_at == item->offset;
-    }
-    const struct rd_cas_link *link =
-        entry == NULL ? NULL : rd_cas_entry_link(entry, item->owner);
-    if (item->kind == RD_CAS_EVENTS && item->event == RD_CAS_UNLINK) {
-        ret->type = RD_CAS_UNLINK;
-        return link == NULL && outlives(c, item);
-    }
-    ret->type = RD_CAS_LINK;
-    return link != NULL && link->seq == item->seq;
+    struct rd_cas_item fact = {.kind = RD_CAS_EVENTS, .event = event, .owner = owner};
+    memcpy(fact.blake3, blake3, RD_HASH_LEN);
+    c->bytes += RD_CAS_EVENT_LEN;
+    return rd_cas_items_add(&c->said, &fact);
 }
 
-/* After the record `said` was appended with `event` in it. Under the log lock. */
-static rd_err note_repeat(struct compaction *c, const struct rd_cas_item *item,
-                          const struct rd_cas_item *said, uint64_t note_at)
+static rd_err say_note(struct compaction *c, const struct rd_cas_entry *entry)
 {
-    if (item->kind == RD_CAS_EVENTS && item->event == RD_CAS_UNLINK) {
-        return RD_OK;
+    struct rd_cas_item fact = {.kind = RD_CAS_EVENTS,
+                               .event = RD_CAS_NOTE,
+                               .pack = entry->note_pack,
+                               .offset = entry->note_at,
+                               .note_len = entry->note_len};
+    memcpy(fact.blake3, entry->blake3, RD_HASH_LEN);
+    c->bytes += RD_CAS_EVENT_LEN + fact.note_len;
+    return rd_cas_items_add(&c->said, &fact);
+}
+
+/* The number of the copy of a record; 0 when it was not copied. Records come in order. */
+static uint64_t copy_seq(struct compaction *c, const struct rd_cas_item *record)
+{
+    while (c->copy_at < c->copies && c->origins.items[c->copy_at].offset < record->offset) {
+        c->copy_at++;
     }
-    if (item->kind == RD_CAS_EVENTS && item->event == RD_CAS_NOTE) {
-        struct rd_cas_item moved = *item;
-        moved.pack = said->pack;
-        moved.offset = said->offset + note_at;
-        moved.seq = said->seq;
-        RD_TRY(rd_cas_items_add(&c->origins, item));
-        return rd_cas_items_add(&c->moved, &moved);
+    return c->copy_at < c->copies && c->origins.items[c->copy_at].offset == record->offset
+               ? c->moved.items[c->copy_at].seq
+               : 0;
+}
+
+/* A record goes whose object lives on in a newer one. Replay will then meet the object only at the
+ * newer record, so what was said about it before that must be said again behind it. */
+static rd_err say_about_record(struct compaction *c, const struct rd_cas_item *item,
+                               struct rd_cas_entry *entry, bool *ret_more)
+{
+    uint64_t copied = copy_seq(c, item), bound = copied != 0 ? copied : entry->seq;
+    size_t links = rd_cas_entry_links(entry);
+    for (size_t i = 0; i < links; i++) {
+        const struct rd_cas_link *link = rd_cas_entry_at(entry, i);
+        if (link->seq >= bound && link->seq != item->seq) {
+            continue;
+        }
+        if (c->bytes >= EVENTS_STEP) {
+            *ret_more = true; /* those said by then are above the bound */
+            return RD_OK;
+        }
+        RD_TRY(say(c, RD_CAS_LINK, item->blake3, link->owner));
     }
-    pthread_mutex_lock(&c->cas->map);
-    struct rd_cas_entry *entry = rd_cas_index_find(c->cas->index, item->blake3);
-    struct rd_cas_link *link = entry == NULL ? NULL : rd_cas_entry_link(entry, item->owner);
-    if (link != NULL) {
-        link->seq = said->seq;
+    if (copied != 0 && entry->note_len > 0 && entry->note_pack != item->pack) {
+        return say_note(c, entry);
     }
-    pthread_mutex_unlock(&c->cas->map);
     return RD_OK;
 }
 
-/* Says items from *next on again, as one record; moves *next. Under the log lock. */
+/* Decides what must be said because of `item`. *ret_more: come again. Under the log and map locks. */
+static rd_err say_about(struct compaction *c, const struct rd_cas_item *item, bool *ret_more)
+{
+    struct rd_cas_entry *entry = rd_cas_index_find(c->cas->index, item->blake3);
+    const struct rd_cas_link *link = entry == NULL ? NULL : rd_cas_entry_link(entry, item->owner);
+    bool event = item->kind == RD_CAS_EVENTS;
+    if (event && item->event == RD_CAS_UNLINK) {
+        return link == NULL && outlives(c, item)
+                   ? say(c, RD_CAS_UNLINK, item->blake3, item->owner)
+                   : RD_OK;
+    }
+    if (entry == NULL) {
+        return RD_OK;
+    }
+    if (event && item->event == RD_CAS_NOTE) {
+        return entry->note_len > 0 && entry->note_pack == item->pack &&
+                       entry->note_at == item->offset
+                   ? say_note(c, entry)
+                   : RD_OK;
+    }
+    if (item->kind == RD_CAS_OBJECT || item->kind == RD_CAS_LARGE) {
+        return say_about_record(c, item, entry, ret_more);
+    }
+    return link != NULL && link->seq == item->seq
+               ? say(c, RD_CAS_LINK, item->blake3, item->owner)
+               : RD_OK;
+}
+
+/* Writes one fact as an event; a note's bytes come from where they are. */
+static rd_err write_fact(struct compaction *c, const struct rd_cas_item *fact, struct rd_buf *events)
+{
+    uint8_t note[RD_CAS_NOTE_MAX];
+    struct rd_cas_event event = {.type = fact->event, .owner = fact->owner};
+    memcpy(event.blake3, fact->blake3, RD_HASH_LEN);
+    if (fact->event == RD_CAS_NOTE) {
+        pthread_mutex_lock(&c->cas->map);
+        const struct rd_cas_pack *pack = rd_cas_state_pack(c->cas, fact->pack);
+        pthread_mutex_unlock(&c->cas->map);
+        if (pack == NULL) {
+            return RD_ERR_CORRUPT;
+        }
+        /* Only a compaction drops packs, and this is the one that runs. */
+        RD_TRY(rd_fs_pread_all(pack->handle.fd, note, fact->note_len, (off_t)fact->offset));
+        event.note = note;
+        event.note_len = fact->note_len;
+    }
+    rd_cas_event_write(events, &event);
+    return rd_buf_err(events);
+}
+
+/* The facts stand in `record` now. Under the log lock. */
+static rd_err facts_were_said(struct compaction *c, const struct rd_cas_item *record)
+{
+    uint64_t at = record->offset;
+    rd_err err = RD_OK;
+    pthread_mutex_lock(&c->cas->map);
+    for (size_t i = 0; i < c->said.count && err == RD_OK; i++) {
+        const struct rd_cas_item *fact = &c->said.items[i];
+        at += RD_CAS_EVENT_LEN;
+        if (fact->event == RD_CAS_NOTE) {
+            struct rd_cas_item moved = *fact;
+            moved.pack = record->pack;
+            moved.offset = at;
+            moved.seq = record->seq;
+            err = rd_cas_items_add(&c->origins, fact);
+            err = err == RD_OK ? rd_cas_items_add(&c->moved, &moved) : err;
+            at += fact->note_len;
+        } else if (fact->event == RD_CAS_LINK) {
+            struct rd_cas_entry *entry = rd_cas_index_find(c->cas->index, fact->blake3);
+            struct rd_cas_link *link = entry == NULL ? NULL : rd_cas_entry_link(entry, fact->owner);
+            if (link != NULL) {
+                link->seq = record->seq;
+            }
+        }
+    }
+    pthread_mutex_unlock(&c->cas->map);
+    return err;
+}
+
+/* Says again what items from *next on ask for, as one record; moves *next. Under the log lock, so that
+ * what is decided is still true when it is written. */
 static rd_err repeat_some(struct compaction *c, size_t *next)
 {
     RD_AUTO_BUF struct rd_buf events;
-    RD_AUTO_BUF struct rd_buf said; /* struct { index, note_at }, in pairs */
     struct rd_cas_item record;
-    uint8_t note[RD_CAS_NOTE_MAX];
-    size_t pair[2];
-    rd_buf_init(&events, EVENTS_STEP + RD_CAS_EVENT_LEN + RD_CAS_NOTE_MAX);
-    rd_buf_init(&said, EVENTS_STEP / RD_CAS_EVENT_LEN * sizeof pair + sizeof pair);
-    for (; *next < c->items.count && events.len < EVENTS_STEP; (*next)++) {
-        const struct rd_cas_item *item = &c->items.items[*next];
-        struct rd_cas_event event;
-        pthread_mutex_lock(&c->cas->map);
-        bool needed = to_repeat(c, item, &event);
-        pthread_mutex_unlock(&c->cas->map);
-        if (!needed) {
-            continue;
+    rd_buf_init(&events, EVENTS_STEP + 2 * (RD_CAS_EVENT_LEN + RD_CAS_NOTE_MAX));
+    c->said.count = 0;
+    c->bytes = 0;
+    pthread_mutex_lock(&c->cas->map);
+    rd_err err = RD_OK;
+    for (bool more = false; *next < c->items.count && c->bytes < EVENTS_STEP && err == RD_OK;) {
+        err = say_about(c, &c->items.items[*next], &more);
+        if (more) {
+            break;
         }
-        if (event.type == RD_CAS_NOTE) {
-            RD_TRY(rd_fs_pread_all(c->pack->handle.fd, note, item->note_len, (off_t)item->offset));
-            event.note = note;
-            event.note_len = item->note_len;
-        }
-        pair[0] = *next;
-        pair[1] = events.len + RD_CAS_EVENT_LEN;
-        rd_buf_append(&said, pair, sizeof pair);
-        rd_cas_event_write(&events, &event);
+        (*next)++;
     }
-    if (events.len == 0) {
+    pthread_mutex_unlock(&c->cas->map);
+    RD_TRY(err);
+    if (c->said.count == 0) {
         return RD_OK;
     }
-    RD_TRY(rd_buf_err(&events));
-    RD_TRY(rd_buf_err(&said));
+    for (size_t i = 0; i < c->said.count; i++) {
+        RD_TRY(write_fact(c, &c->said.items[i], &events));
+    }
     RD_TRY(rd_cas_log_events(c->cas, &events, &record));
     c->written += record.capacity;
-    for (size_t at = 0; at < said.len; at += sizeof pair) {
-        memcpy(pair, said.data + at, sizeof pair);
-        RD_TRY(note_repeat(c, &c->items.items[pair[0]], &record, pair[1]));
-    }
-    return RD_OK;
+    return facts_were_said(c, &record);
 }
 
 /* The copies are durable: readers go there from now on. */
@@ -376,6 +459,7 @@ static rd_err copy_needed(struct compaction *c)
             return RD_ERR_CORRUPT;
         }
     }
+    c->copies = c->moved.count;
     for (size_t next = 0; next < c->items.count;) {
         pthread_mutex_lock(&cas->log);
         rd_err err = repeat_some(c, &next);

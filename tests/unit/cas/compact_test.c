@@ -3,6 +3,7 @@
  * Deletion and compaction: space comes back, what lives stays reachable (also for those who read while
  * it moves, and after restarts with and without hint files), what was deleted stays deleted although
  * its records may lie in packs that were not touched. */
+#define PLACE_IN_MEMORY
 #include "support.h"
 
 static void drop_hints(const struct place *place)

@@ -6,6 +6,7 @@
  *    left. Acknowledged is there and whole, deleted is gone, and nothing half-written can be seen;
  *  - kill -9 in the middle of writing, again and again;
  *  - files that were cut, garbled or forged at chosen places. */
+#define PLACE_IN_MEMORY
 #include "support.h"
 
 #include <signal.h>
