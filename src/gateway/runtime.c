@@ -61,7 +61,7 @@ static rd_err load_catalogue(struct rd_runtime *runtime, struct rd_why *why)
     return rd_catalogue_load(rd_buf_cstr(&text), text.len, path, &runtime->catalogue, why);
 }
 
-/* Each model that an engine names must stand in the catalogue. */
+/* Each model that an engine names must stand in the catalogue, with the engine's kind of backend. */
 static rd_err check_models(const struct rd_runtime *runtime, struct rd_why *why)
 {
     for (size_t i = 0; i < runtime->config->engines_count; i++) {
@@ -76,11 +76,21 @@ static rd_err check_models(const struct rd_runtime *runtime, struct rd_why *why)
             }
             memcpy(family, engine->models[k], len);
             family[len] = '\0';
-            if (rd_catalogue_find(runtime->catalogue, family, slash + 1) == NULL) {
+            const struct rd_model *model =
+                rd_catalogue_find(runtime->catalogue, family, slash + 1);
+            if (model == NULL) {
                 return rd_why_set(why, RD_ERR_CONFIG,
                                   "engine %s: model '%s' is not in the catalogue; add it there or "
                                   "correct its name",
                                   engine->engine.name, engine->models[k]);
+            }
+            /* Else /models would promise one kind and another would answer. */
+            if ((model->backends & 1u << engine->backend) == 0) {
+                return rd_why_set(why, RD_ERR_CONFIG,
+                                  "engine %s: it serves as backend '%s', which the catalogue does not "
+                                  "list for '%s'; set the engine's 'backend', or add it there",
+                                  engine->engine.name, rd_backend_kind_name(engine->backend),
+                                  engine->models[k]);
             }
         }
     }

@@ -8,7 +8,7 @@ import subprocess
 import threading
 
 import pytest
-from conftest import SANITIZED, program
+from conftest import ROOT, SANITIZED, program
 
 
 def run(*args, **kw):
@@ -89,29 +89,45 @@ def test_start_faults_are_one_clear_line(tmp_path, start_gateway):
     fails(server.data, "signing.key")
 
 
-def test_reload_changes_engines_without_dropping_a_request(start_gateway):
-    config = "engines:\n  - {{name: p, type: builtin, slots: 2, models: [{}]}}\n"
-    server = start_gateway(config=config.format("builtin/plasma"))
+def test_reload_changes_engines_and_catalogue_without_dropping_a_request(start_gateway, tmp_path):
+    shipped = (ROOT / "api" / "catalogue.yaml").read_text()
+    catalogue = tmp_path / "catalogue.yaml"
+    catalogue.write_text(shipped)
+    config = f"catalogue: {catalogue}\nengines:\n  - {{name: p, type: builtin, slots: 2, models: [%s]}}\n"
+    server = start_gateway(config=config % "builtin/plasma")
     results = []
     slow = threading.Thread(target=lambda: results.append(
         server.generate(path="/video/builtin/plasma/t2v", format="480p", duration=2, steps=10)))
     slow.start()
     while 'slots_taken{backend="p"} 1' not in server.get("/metrics").text:
         assert slow.is_alive(), results
-    assert server.generate(path="/image/flux/dev/t2i").status_code == 503
-    server.config_path.write_text(config.format("builtin/plasma, flux/dev"))
+    assert server.generate(path="/image/builtin/fresco/t2i").status_code == 404
+    catalogue.write_text(shipped.replace("\nloras:", "\n  - id: builtin/fresco\n    modality: [image]\n    tasks: [t2i]\n"
+                                         "    backends: [builtin]\n    status: active\n\nloras:"))
+    server.config_path.write_text(config % "builtin/plasma, builtin/fresco")
     server.process.send_signal(signal.SIGHUP)
     while "render_reloads_total 1" not in server.get("/metrics").text:
         pass
-    assert server.generate(path="/image/flux/dev/t2i", steps=1).status_code == 200
+    assert server.generate(path="/image/builtin/fresco/t2i", steps=1).status_code == 200
     slow.join()
     assert results[0].status_code == 200
     server.config_path.write_text("engines: 7\n")
     server.process.send_signal(signal.SIGHUP)
     while "render_reload_failures_total 1" not in server.get("/metrics").text:
         pass
-    assert server.generate(path="/image/flux/dev/t2i", steps=1).status_code == 200
+    assert server.generate(path="/image/builtin/fresco/t2i", steps=1).status_code == 200
     assert "reload refused" in server.log() and ":1" in server.log()
+
+
+@pytest.mark.parametrize("engine,text", [
+    ("{name: e, type: builtin, models: [nobody/nothing]}", "not in the catalogue"),
+    ("{name: e, type: builtin, models: [flux/dev]}", "backend 'builtin'"),
+    ("{name: e, type: http, url: 'http://127.0.0.1:9/', models: [zimage/turbo]}", "backend 'torch'")])
+def test_engines_must_fit_the_catalogue(tmp_path, engine, text):
+    config = tmp_path / "render.yaml"
+    config.write_text(f"engines: [{engine}]\n")
+    result = run("--data", str(tmp_path / "d"), "--listen", "127.0.0.1:0", "--config", str(config))
+    assert result.returncode == 1 and text in result.stderr, result.stderr
 
 
 def test_drain_finishes_what_runs(start_gateway):
