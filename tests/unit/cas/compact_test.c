@@ -203,18 +203,32 @@ static void test_rot_is_not_laundered(void **state)
 
 /* The store is copied at every sync of a compaction, as a crash would leave it, and opened. */
 static struct {
-    const struct place *place;
+    pthread_mutex_t lock;
+    const struct place *place; /* NULL: none wanted now */
+    pthread_t committer;
     struct place copies[64];
     size_t count;
-} snapshots;
+} snapshots = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
+/* Only on the committer, while the compaction waits for it: else writes would go on under the copy. */
 static int copying_sync(int fd)
 {
     int result = fdatasync(fd);
-    if (snapshots.place != NULL && snapshots.count < 64) {
+    pthread_mutex_lock(&snapshots.lock);
+    if (snapshots.place != NULL && snapshots.count < 64 &&
+        pthread_equal(pthread_self(), snapshots.committer)) {
         place_copy(snapshots.place, &snapshots.copies[snapshots.count++]);
     }
+    pthread_mutex_unlock(&snapshots.lock);
     return result;
+}
+
+static void snapshots_want(const struct place *place, pthread_t committer)
+{
+    pthread_mutex_lock(&snapshots.lock);
+    snapshots.place = place;
+    snapshots.committer = committer;
+    pthread_mutex_unlock(&snapshots.lock);
 }
 
 static void test_crash_while_compacting(void **state)
@@ -224,8 +238,8 @@ static void test_crash_while_compacting(void **state)
     place_make(&place);
     struct rd_cas_config config = small_config(&place);
     config.pack_bytes = 1 << 20;
-    struct rd_cas *cas = must_open(&config);
     rd_cas_io.fdatasync = copying_sync;
+    struct rd_cas *cas = must_open(&config);
     for (uint64_t n = 0; n < 60; n++) {
         (void)put_n(cas, 1, n, 50000);
         (void)put_n(cas, 2, n, 50000);
@@ -239,12 +253,12 @@ static void test_crash_while_compacting(void **state)
             rd_mem_free(bytes);
         }
     }
-    snapshots.place = &place;
+    snapshots_want(&place, cas->committer);
     uint64_t freed;
     assert_int_equal(rd_cas_compact(cas, 5, &freed), RD_OK);
-    snapshots.place = NULL;
-    rd_cas_io.fdatasync = fdatasync;
+    snapshots_want(NULL, cas->committer);
     rd_cas_close(cas);
+    rd_cas_io.fdatasync = fdatasync;
     assert_true(snapshots.count >= 3);
     for (size_t i = 0; i < snapshots.count; i++) {
         struct rd_cas_config other = config;

@@ -71,8 +71,12 @@ HELPER void copy_file(const char *from, const char *into)
 {
     char step[65536];
     struct stat info;
-    int in = open(from, O_RDONLY), out = open(into, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    assert_true(in >= 0 && out >= 0);
+    int in = open(from, O_RDONLY);
+    if (in < 0) {
+        return; /* a hint file on its way to its name */
+    }
+    int out = open(into, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    assert_true(out >= 0);
     assert_int_equal(fstat(in, &info), 0);
     assert_int_equal(ftruncate(out, info.st_size), 0);
     /* Holes stay holes: a preallocated pack is mostly one. */
@@ -100,7 +104,9 @@ HELPER void copy_folder(const char *from, const char *into)
         }
         (void)snprintf(a, sizeof a, "%s/%s", from, entry->d_name);
         (void)snprintf(b, sizeof b, "%s/%s", into, entry->d_name);
-        assert_int_equal(lstat(a, &info), 0);
+        if (lstat(a, &info) != 0) {
+            continue; /* a hint file on its way to its name */
+        }
         if (S_ISDIR(info.st_mode)) {
             copy_folder(a, b);
         } else {
@@ -145,11 +151,11 @@ HELPER char *make_bytes(uint64_t n, size_t len)
     char *bytes = rd_mem_alloc(len + 1);
     assert_non_null(bytes);
     uint64_t x = n * 0x9e3779b97f4a7c15u + 1;
-    for (size_t i = 0; i < len; i++) {
+    for (size_t i = 0; i < len; i += sizeof x) {
         x ^= x << 13;
         x ^= x >> 7;
         x ^= x << 17;
-        bytes[i] = (char)(x >> 32);
+        memcpy(bytes + i, &x, len - i < sizeof x ? len - i : sizeof x);
     }
     return bytes;
 }
