@@ -64,6 +64,9 @@ void rd_reply_json(struct rd_call *call, int status, const struct rd_buf *json);
 /* The contract's Error: `message` NULL is the table's; `details` is a JSON value or NULL. */
 void rd_reply_error(struct rd_call *call, rd_err err, const char *message, const char *details);
 void rd_reply_problems(struct rd_call *call, rd_err err, const struct rd_problems *problems);
+/* The same with one problem; `field` "" is the body itself. */
+void rd_reply_problem(struct rd_call *call, rd_err err, const char *field, const char *constraint,
+                      const char *message);
 
 /* Handlers, by file. `begin` runs on headers, `handle` when the body is there. */
 void rd_generate_handle(struct rd_call *call);      /* generate.c */

@@ -41,19 +41,38 @@ static void parse_scopes(const json_t *scopes, struct key_request *request,
     }
 }
 
+static const struct text_field {
+    const char *name, *expected;
+    bool (*valid)(const char *text);
+} text_fields[] = {
+    {"tenant", "a tenant's name: 1 to 64 of a-z, 0-9 and '-', not beginning with '-'",
+     rd_store_tenant_valid},
+    {"name", "what the key is for: 1 to 64 bytes of UTF-8 without control characters",
+     rd_store_name_valid},
+};
+
+static const char *parse_text(const json_t *json, const struct text_field *field,
+                              struct rd_problems *problems, struct rd_arena *arena)
+{
+    const json_t *value = json_object_get(json, field->name);
+    const char *text = json_string_value(value);
+    if (text == NULL || !field->valid(text)) {
+        rd_problems_add(problems, arena, field->name,
+                        value == NULL  ? "required"
+                        : text == NULL ? "type"
+                                       : "format",
+                        "%s", field->expected);
+        return NULL;
+    }
+    return text;
+}
+
 static void parse_fields(json_t *json, struct key_request *request, struct rd_problems *problems,
                          struct rd_arena *arena)
 {
     const json_t *expires = json_object_get(json, "expires_in_s");
-    request->tenant = json_string_value(json_object_get(json, "tenant"));
-    request->name = json_string_value(json_object_get(json, "name"));
-    if (request->tenant == NULL) {
-        rd_problems_add(problems, arena, "tenant", "required",
-                        "a tenant's name: lower-case letters, digits, '-', at most 64");
-    }
-    if (request->name == NULL) {
-        rd_problems_add(problems, arena, "name", "required", "what the key is for, at most 64 bytes");
-    }
+    request->tenant = parse_text(json, &text_fields[0], problems, arena);
+    request->name = parse_text(json, &text_fields[1], problems, arena);
     parse_scopes(json_object_get(json, "scopes"), request, problems, arena);
     if (expires == NULL || json_is_null(expires)) {
         return;
@@ -101,8 +120,9 @@ void rd_keys_create(struct rd_call *call)
     json_error_t error;
     json_t *json = json_loadb(rd_buf_cstr(body), body->len, JSON_REJECT_DUPLICATES, &error);
     if (!json_is_object(json)) {
+        rd_reply_problem(call, RD_ERR_INVALID_JSON, "", json == NULL ? "json" : "type",
+                         json == NULL ? error.text : "expected an object: {...}");
         json_decref(json);
-        rd_reply_error(call, RD_ERR_INVALID_JSON, NULL, NULL);
         return;
     }
     struct rd_key key;

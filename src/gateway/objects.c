@@ -18,8 +18,8 @@ void rd_object_begin(struct rd_call *call)
 {
     uint8_t blake3[RD_HASH_LEN];
     if (!parse_hash(call, blake3)) {
-        rd_reply_error(call, RD_ERR_INVALID_REQUEST,
-                       "the name of an object is its BLAKE3 as 64 lower-case hex digits", NULL);
+        rd_reply_problem(call, RD_ERR_INVALID_REQUEST, "hash", "format",
+                         "the name of an object is its BLAKE3 as 64 lower-case hex digits");
         return;
     }
     (void)rd_intake_begin(call, call->key.owner, RD_LIMIT_OBJECT_BYTES);

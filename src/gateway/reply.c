@@ -81,3 +81,11 @@ void rd_reply_problems(struct rd_call *call, rd_err err, const struct rd_problem
     rd_problems_json(problems, &details);
     rd_reply_error(call, err, NULL, rd_buf_err(&details) == RD_OK ? rd_buf_cstr(&details) : NULL);
 }
+
+void rd_reply_problem(struct rd_call *call, rd_err err, const char *field, const char *constraint,
+                      const char *message)
+{
+    struct rd_problems problems = {.count = 0};
+    rd_problems_add(&problems, rd_http_arena(call->exchange), field, constraint, "%s", message);
+    rd_reply_problems(call, err, &problems);
+}

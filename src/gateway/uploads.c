@@ -19,8 +19,9 @@ void rd_upload_create(struct rd_call *call)
     json_error_t error;
     json_t *json = json_loadb(rd_buf_cstr(body), body->len, JSON_REJECT_DUPLICATES, &error);
     if (!json_is_object(json)) {
+        rd_reply_problem(call, RD_ERR_INVALID_JSON, "", json == NULL ? "json" : "type",
+                         json == NULL ? error.text : "expected an object: {...}");
         json_decref(json);
-        rd_reply_error(call, RD_ERR_INVALID_JSON, NULL, NULL);
         return;
     }
     const json_t *type = json_object_get(json, "content_type");
@@ -87,8 +88,8 @@ void rd_upload_begin(struct rd_call *call)
     uint64_t announced = 0;
     if (rd_http_request_length(call->exchange, &announced) && announced != upload->bytes) {
         rd_store_upload_release(call->gateway->store, upload->id);
-        rd_reply_error(call, RD_ERR_INVALID_REQUEST,
-                       "Content-Length is not the number of bytes that POST /uploads announced", NULL);
+        rd_reply_problem(call, RD_ERR_INVALID_REQUEST, "", "length",
+                         "Content-Length is not the number of bytes that POST /uploads announced");
         return;
     }
     struct rd_intake *intake = rd_intake_begin(call, upload->owner, upload->bytes);
@@ -141,8 +142,8 @@ void rd_upload_put(struct rd_call *call)
     const struct rd_upload *upload = intake->user;
     rd_err err = rd_intake_seal(call);
     if (err == RD_ERR_TOO_LARGE || (err == RD_OK && intake->size != upload->bytes)) {
-        rd_reply_error(call, RD_ERR_INVALID_REQUEST,
-                       "the body is not as long as POST /uploads announced", NULL);
+        rd_reply_problem(call, RD_ERR_INVALID_REQUEST, "", "length",
+                         "the body is not as long as POST /uploads announced");
     } else if (err != RD_OK) {
         rd_reply_error(call, err, NULL, NULL);
     } else if (!intake->is_image) {

@@ -202,13 +202,13 @@ void rd_store_keys_done(struct rd_store *store)
     store->keys.count = 0;
 }
 
-static bool tenant_valid(const char *tenant)
+bool rd_store_tenant_valid(const char *tenant)
 {
     size_t len = strspn(tenant, "abcdefghijklmnopqrstuvwxyz0123456789-");
     return len >= 1 && len <= RD_NAME_MAX && tenant[len] == '\0' && tenant[0] != '-';
 }
 
-static bool name_valid(const char *name)
+bool rd_store_name_valid(const char *name)
 {
     size_t len = strnlen(name, RD_NAME_MAX + 1);
     if (len == 0 || len > RD_NAME_MAX || !rd_text_utf8_valid(name, len)) {
@@ -228,11 +228,11 @@ static bool name_valid(const char *name)
 static rd_err validate(struct rd_store *store, const struct rd_key *key, const char *tenant,
                        const char *name, struct rd_why *why)
 {
-    if (!tenant_valid(tenant)) {
+    if (!rd_store_tenant_valid(tenant)) {
         return rd_why_set(why, RD_ERR_INVALID_REQUEST,
                           "tenant: 1 to 64 of a-z, 0-9 and '-', not beginning with '-'");
     }
-    if (!name_valid(name)) {
+    if (!rd_store_name_valid(name)) {
         return rd_why_set(why, RD_ERR_INVALID_REQUEST,
                           "name: 1 to 64 bytes of UTF-8 without control characters");
     }

@@ -51,6 +51,10 @@ struct rd_key {
     uint64_t created_ms, expires_ms, revoked_ms, last_used_ms; /* 0: never */
 };
 
+/* 1 to 64 of a-z, 0-9 and '-', not beginning with '-'. */
+bool rd_store_tenant_valid(const char *tenant);
+/* What a key is for: 1 to 64 bytes of UTF-8 without control characters. */
+bool rd_store_name_valid(const char *name);
 /* Makes a key; `ret_text` is shown once and never stored. expires_ms 0: never. INVALID_REQUEST with
  * why for a bad tenant or name. */
 rd_err rd_store_key_create(struct rd_store *store, const char *tenant, const char *name,
