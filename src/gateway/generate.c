@@ -101,7 +101,11 @@ static void settle(struct rd_run *run, rd_err err)
         atomic_fetch_add(result == RD_ERR_CANCELLED ? &metrics->generations_cancelled
                                                     : &metrics->generations_failed,
                          1);
-        fail(run, result, run->why.text[0] == '\0' ? NULL : run->why.text);
+        bool inside = rd_err_info(result)->http >= 500; /* an engine's own words are for the log */
+        if (inside) {
+            (void)snprintf(run->call->error_text, sizeof run->call->error_text, "%.255s", run->why.text);
+        }
+        fail(run, result, inside || run->why.text[0] == '\0' ? NULL : run->why.text);
         return;
     }
     atomic_fetch_add(&metrics->generations_ok, 1);

@@ -335,7 +335,9 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **co
     *con_cls = NULL;
     set_deadline(x->conn, RD_LIMIT_IDLE_TIME_MS + RD_LIMIT_HEADER_TIME_MS);
     if (x->begun) {
-        server->app.done(server->app.ctx, x, code == MHD_REQUEST_TERMINATED_COMPLETED_OK);
+        /* A socket takes a small answer also when nobody reads it any more. */
+        bool sent = code == MHD_REQUEST_TERMINATED_COMPLETED_OK && !x->told_gone;
+        server->app.done(server->app.ctx, x, sent);
     }
     rd_http_exchange_free(x);
     atomic_fetch_sub(&server->exchanges, 1);

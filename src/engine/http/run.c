@@ -404,6 +404,11 @@ static void judge_result(struct rd_engine_run *run, CURLcode code)
         rd_http_run_stop(run, err, why.text);
         return;
     }
+    if (code == CURLE_OUT_OF_MEMORY && run->attempts > 0) {
+        /* Older libcurl says this of a header line that never ends, and seldom of anything else. */
+        rd_http_run_stop(run, RD_ERR_BACKEND_FAILED, "the engine's header block is too large");
+        return;
+    }
     for (size_t i = 0; i < sizeof results / sizeof results[0]; i++) {
         if (results[i].code == code) {
             if (results[i].unreachable) {
