@@ -19,6 +19,11 @@
 #define RD_LIMIT_JSON_BODY_DATA_URI RD_MIB(32) /* the same with data: URIs in it */
 #define RD_LIMIT_JSON_DEPTH 64                 /* stack depth of the parser */
 #define RD_LIMIT_CONNECTIONS 16384             /* file descriptors */
+/* What all requests together may hold in memory, and of that one tenant: see rd_http_hold. */
+#define RD_LIMIT_HELD RD_MIB(512)
+#define RD_LIMIT_HELD_TENANT RD_MIB(128) /* four of the largest bodies: nobody starves the others */
+#define RD_LIMIT_HELD_FREE RD_KIB(16)    /* of each request: small ones are never refused for this */
+#define RD_LIMIT_FETCHES_TENANT 4        /* source images that are being fetched for one tenant */
 
 /* Pictures */
 #define RD_LIMIT_DATA_URI_DECODED RD_MIB(20)      /* one image inside a JSON body */

@@ -24,6 +24,8 @@ struct rd_gateway {
     struct rd_store *store;
     struct rd_signer *signer;
     struct rd_pool *pool;
+    struct rd_pool *fetchers; /* only waits for other people's hosts: never to be waited for */
+    _Atomic unsigned fetching[64]; /* by owner: RD_LIMIT_FETCHES_TENANT each */
     struct rd_metrics metrics;
     char listen_url[512]; /* http://HOST:PORT */
     char public_url[512]; /* what answers point to; without trailing '/' */

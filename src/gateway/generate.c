@@ -3,7 +3,7 @@
  * The sync tier: POST a generation, receive the bytes. One request's way through here:
  *
  *   prepare   negotiate the type, parse and validate                  HTTP thread (large bodies: pool)
- *   load      fetch source images                                     pool
+ *   load      read or fetch source images                             pool, or the fetchers
  *   launch    take a slot, start the engine, suspend the exchange     HTTP thread or pool
  *   run       the engine delivers bytes into the store                engine's thread
  *   commit    statements written, outputs committed together          engine's thread
@@ -271,17 +271,55 @@ static void launch(struct rd_run *run)
 
 /* ---- from the request to a run ---- */
 
+static _Atomic unsigned *fetches_of(const struct rd_run *run)
+{
+    struct rd_gateway *gateway = run->call->gateway;
+    return &gateway->fetching[run->call->key.owner %
+                              (sizeof gateway->fetching / sizeof gateway->fetching[0])];
+}
+
+static bool client_has_left(struct rd_run *run)
+{
+    pthread_mutex_lock(&run->lock);
+    bool left = run->client_gone;
+    pthread_mutex_unlock(&run->lock);
+    return left;
+}
+
 static void load_and_launch(void *ctx)
 {
     struct rd_run *run = ctx;
     struct rd_problems problems = {.count = 0};
-    rd_err err = rd_sources_load(run->call, run->generation, &run->sources, &problems);
+    rd_err err = client_has_left(run)
+                     ? RD_ERR_CANCELLED
+                     : rd_sources_load(run->call, run->generation, &run->sources, &problems);
+    if (run->fetching) {
+        run->fetching = false;
+        atomic_fetch_sub(fetches_of(run), 1);
+    }
     if (err == RD_ERR_INVALID_REQUEST) {
         fail_problems(run, err, &problems);
     } else if (err != RD_OK) {
         fail(run, err, NULL);
     } else {
         launch(run);
+    }
+}
+
+/* Other people's hosts may take half a minute, so their wait has threads of its own, and one tenant
+ * only some of them: nobody's upload or key waits behind it. */
+static void load_from_afar(struct rd_run *run)
+{
+    rd_err err = RD_ERR_RATE_LIMITED;
+    suspend(run);
+    run->fetching = true;
+    if (atomic_fetch_add(fetches_of(run), 1) < RD_LIMIT_FETCHES_TENANT) {
+        err = rd_pool_submit(run->call->gateway->fetchers, load_and_launch, run);
+    }
+    if (err != RD_OK) {
+        atomic_fetch_sub(fetches_of(run), 1);
+        fail(run, err, err == RD_ERR_RATE_LIMITED ? "too many source images of this tenant are being fetched"
+                                                  : NULL);
     }
 }
 
@@ -309,8 +347,17 @@ static void parse(struct rd_run *run)
         fail_problems(run, err, &problems);
         return;
     }
+    if (!rd_http_hold(call->exchange,
+                      run->generation->image.bytes_len + run->generation->mask.bytes_len)) {
+        fail(run, RD_ERR_NO_MEMORY, NULL); /* what data: URIs were decoded to */
+        return;
+    }
     if (!rd_sources_needed(run->generation)) {
         launch(run);
+        return;
+    }
+    if (rd_sources_far(run->generation)) {
+        load_from_afar(run);
         return;
     }
     if (run->suspended) { /* already on the pool */

@@ -32,6 +32,7 @@ struct rd_run {
     struct rd_sources sources;
     struct rd_backend *backend; /* a slot of it is taken until the engine is done */
     bool suspended;
+    bool fetching; /* counted in gateway->fetching */
 
     pthread_mutex_t lock; /* of the next three */
     struct rd_engine_run *engine_run;

@@ -19,7 +19,6 @@ static void drop(struct rd_call *call)
 static rd_err take(void *ctx, struct rd_http_exchange *x, const void *data, size_t len)
 {
     struct rd_intake *intake = ctx;
-    (void)x;
     if (len > intake->max - intake->size) {
         return RD_ERR_TOO_LARGE;
     }
@@ -27,7 +26,9 @@ static rd_err take(void *ctx, struct rd_http_exchange *x, const void *data, size
     if (intake->probe_len < RD_IMAGE_PROBE_MAX) {
         size_t part = RD_IMAGE_PROBE_MAX - intake->probe_len;
         part = part < len ? part : len;
-        char *probe = rd_mem_resize(intake->probe, intake->probe_len + part);
+        char *probe = rd_http_hold(x, part)
+                          ? rd_mem_resize(intake->probe, intake->probe_len + part)
+                          : NULL;
         if (probe == NULL) {
             return RD_ERR_NO_MEMORY;
         }
@@ -47,6 +48,7 @@ struct rd_intake *rd_intake_begin(struct rd_call *call, uint64_t owner, uint64_t
     }
     intake->call = call;
     intake->max = max;
+    rd_http_hold_for(call->exchange, owner);
     uint64_t announced = 0;
     bool known = rd_http_request_length(call->exchange, &announced);
     rd_err err = known && announced > max ? RD_ERR_TOO_LARGE : RD_OK;

@@ -29,9 +29,11 @@
 enum {
     HOUSEKEEPING_MS = 500,
     DRAIN_MS_MAX = 60000,
+    CANCEL_MS_MAX = RD_LIMIT_FETCH_TOTAL_MS + 5000, /* the longest thing that nothing can cancel */
     RETENTION_EVERY_MS = 3600 * 1000,
     COMPACT_DEAD_PERCENT = 50,
     POOL_THREADS = 4,
+    FETCH_THREADS = 16,
 };
 
 struct rd_runtime *rd_gateway_runtime(struct rd_gateway *gateway)
@@ -118,13 +120,29 @@ static bool serve(struct rd_gateway *gateway, const struct rd_gateway_options *o
     }
 }
 
+static bool all_answered(struct rd_gateway *gateway, unsigned ms)
+{
+    uint64_t until = rd_clock_mono_ns() + ms * (uint64_t)1000000;
+    while (rd_http_open_exchanges(gateway->http) > 0 && rd_clock_mono_ns() < until) {
+        (void)poll(NULL, 0, 10);
+    }
+    return rd_http_open_exchanges(gateway->http) == 0;
+}
+
 static void drain(struct rd_gateway *gateway)
 {
     atomic_store(&gateway->draining, true);
     rd_http_quiesce(gateway->http);
-    uint64_t until = rd_clock_mono_ns() + DRAIN_MS_MAX * (uint64_t)1000000;
-    while (rd_http_open_exchanges(gateway->http) > 0 && rd_clock_mono_ns() < until) {
-        (void)poll(NULL, 0, 10);
+    if (all_answered(gateway, DRAIN_MS_MAX)) {
+        return;
+    }
+    rd_log(RD_LOG_WARN, "requests still run after a minute; cancelling them", NULL);
+    rd_http_hang_up(gateway->http);
+    if (!all_answered(gateway, CANCEL_MS_MAX)) {
+        /* The server cannot be taken down around a suspended request. Nothing that was answered is
+         * lost: the stores are made for ending at any moment. */
+        rd_log(RD_LOG_ERROR, "a cancelled request does not end; leaving without it", NULL);
+        _exit(EXIT_FAILURE);
     }
 }
 
@@ -150,6 +168,7 @@ static rd_err start_parts(struct rd_gateway *gateway, const struct rd_gateway_op
         .annotate_ctx = gateway,
     };
     RD_TRY(rd_cas_open(&cas, &gateway->cas, why));
+    RD_TRY(rd_pool_start(FETCH_THREADS, &gateway->fetchers));
     return rd_pool_start(POOL_THREADS, &gateway->pool);
 }
 
@@ -185,6 +204,7 @@ static void stop_parts(struct rd_gateway *gateway)
     if (gateway->http != NULL) {
         rd_http_stop(gateway->http);
     }
+    rd_pool_stop(gateway->fetchers);
     rd_pool_stop(gateway->pool);
     rd_runtime_unref(gateway->runtime);
     rd_runtime_collect(); /* closes the engines, which may still commit */
@@ -215,10 +235,12 @@ static int take_signals(void)
     return signalfd(-1, &set, SFD_CLOEXEC);
 }
 
-/* As many descriptors as the connection limit needs, as far as the system lets us. */
-static void raise_descriptor_limit(void)
+/* As many descriptors as the connection limit needs, as far as the system lets us; and no core file,
+ * because requests in memory hold keys and prompts. */
+static void set_process_limits(void)
 {
     struct rlimit limit;
+    (void)setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
         limit.rlim_cur = limit.rlim_max;
         (void)setrlimit(RLIMIT_NOFILE, &limit);
@@ -295,6 +317,6 @@ int main(int argc, char **argv)
         rd_log(RD_LOG_ERROR, "cannot start: the cryptographic library does not work here", NULL);
         return EXIT_FAILURE;
     }
-    raise_descriptor_limit();
+    set_process_limits();
     return options.scrub ? run_scrub(&options) : run_gateway(&options);
 }

@@ -196,6 +196,7 @@ static rd_err authenticate(struct rd_call *call)
 static void take_body(struct rd_call *call)
 {
     struct rd_http_exchange *x = call->exchange;
+    rd_http_hold_for(x, call->key.owner);
     switch (call->route->body) {
     case RD_BODY_NONE:
         rd_http_buffer_body(x, 0);

@@ -22,6 +22,11 @@ bool rd_sources_needed(const struct rd_generation *generation)
     return missing(&generation->image) || missing(&generation->mask);
 }
 
+bool rd_sources_far(const struct rd_generation *generation)
+{
+    return generation->image.kind == RD_SOURCE_URL || generation->mask.kind == RD_SOURCE_URL;
+}
+
 void rd_sources_done(struct rd_sources *sources)
 {
     rd_mem_free(sources->image);
@@ -49,7 +54,8 @@ static rd_err load_asset(struct rd_call *call, const char *url, char **ret, size
     char *bytes = NULL;
     if (object.size > RD_LIMIT_UPLOAD_BYTES) {
         err = rd_why_set(why, RD_ERR_INVALID_REQUEST, "larger than %d bytes", RD_LIMIT_UPLOAD_BYTES);
-    } else if ((bytes = rd_mem_alloc((size_t)object.size)) == NULL) {
+    } else if (!rd_http_hold(call->exchange, (size_t)object.size) ||
+               (bytes = rd_mem_alloc((size_t)object.size)) == NULL) {
         err = RD_ERR_NO_MEMORY;
     } else {
         err = rd_cas_verify_object(call->gateway->cas, &object);
@@ -82,6 +88,9 @@ static rd_err load_url(struct rd_call *call, const char *url, char **ret, size_t
     if (err != RD_OK) {
         /* Whatever the other side did, it is the request's URL that cannot be used. */
         return err == RD_ERR_NO_MEMORY ? err : RD_ERR_INVALID_REQUEST;
+    }
+    if (!rd_http_hold(call->exchange, bytes.len)) {
+        return RD_ERR_NO_MEMORY;
     }
     *ret = rd_buf_steal(&bytes, ret_len);
     return *ret == NULL ? RD_ERR_NO_MEMORY : RD_OK;

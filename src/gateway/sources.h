@@ -14,6 +14,8 @@ struct rd_sources {
 
 /* True when something is to be loaded, which blocks: then rd_sources_load belongs on the pool. */
 bool rd_sources_needed(const struct rd_generation *generation);
+/* True when some of it comes from another host, which may take RD_LIMIT_FETCH_TOTAL_MS. */
+bool rd_sources_far(const struct rd_generation *generation);
 /* Loads, probes, hashes. Problems name the field; INVALID_REQUEST then. */
 rd_err rd_sources_load(struct rd_call *call, struct rd_generation *generation,
                        struct rd_sources *sources, struct rd_problems *problems) RD_MUST;

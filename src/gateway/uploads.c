@@ -72,6 +72,14 @@ static void release_ticket(struct rd_call *call, void *user)
     rd_store_upload_release(call->gateway->store, upload->id);
 }
 
+/* Before a refusal is sent: who reads it may try again at once, and finds the ticket free. */
+static void give_back(struct rd_call *call)
+{
+    struct rd_intake *intake = call->state;
+    release_ticket(call, intake->user);
+    intake->drop_user = NULL;
+}
+
 void rd_upload_begin(struct rd_call *call)
 {
     struct rd_upload *upload = rd_arena_alloc(rd_http_arena(call->exchange), sizeof *upload);
@@ -109,6 +117,7 @@ static void finish(void *ctx)
     const struct rd_upload *upload = intake->user;
     rd_err err = rd_store_upload_finish(call->gateway->store, upload->id, intake->hash.blake3);
     if (err != RD_OK) {
+        give_back(call);
         rd_reply_error(call, err, NULL, NULL);
         return;
     }
@@ -132,6 +141,7 @@ static void put_done(struct rd_call *call, rd_err err)
 {
     err = err == RD_OK ? rd_pool_submit(call->gateway->pool, finish, call) : err;
     if (err != RD_OK) {
+        give_back(call);
         rd_reply_error(call, err, NULL, NULL);
     }
 }
@@ -156,5 +166,7 @@ void rd_upload_put(struct rd_call *call)
                        NULL);
     } else {
         rd_intake_commit(call, put_done);
+        return;
     }
+    give_back(call); /* this thread sends the refusal when it comes back from here */
 }

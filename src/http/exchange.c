@@ -107,7 +107,7 @@ const char *rd_http_request_query(struct rd_http_exchange *x, const char *name)
         size_t len = strcspn(p, "&");
         if (len > name_len && p[name_len] == '=' && memcmp(p, name, name_len) == 0) {
             char *value = rd_arena_strndup(&x->arena, p + name_len + 1, len - name_len - 1);
-            return value != NULL && percent_decode(value) ? value : NULL;
+            return value != NULL && percent_decode(value) ? value : "";
         }
         p += len + (p[len] == '&');
     }
@@ -119,6 +119,10 @@ void rd_http_buffer_body(struct rd_http_exchange *x, size_t max)
     x->body.max = max;
     if (x->has_length && x->length > max) {
         x->body_err = RD_ERR_TOO_LARGE;
+    } else if (x->has_length && !rd_http_hold(x, (size_t)x->length)) {
+        x->body_err = RD_ERR_NO_MEMORY; /* now, while the client can still read it */
+    } else if (x->has_length) {
+        x->announced_held = (size_t)x->length;
     }
 }
 
@@ -306,7 +310,7 @@ enum MHD_Result rd_http_exchange_queue(struct rd_http_exchange *x)
     for (size_t i = 0; i < x->headers_count && ok == MHD_YES; i++) {
         ok = MHD_add_response_header(response, x->headers[i].name, x->headers[i].value);
     }
-    if (ok == MHD_YES && x->unsound) {
+    if (ok == MHD_YES && (x->unsound || x->last)) {
         ok = MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
     }
     if (ok == MHD_YES) {

@@ -35,6 +35,9 @@ struct rd_http_exchange {
     uint64_t length;
     struct rd_buf body;
     rd_err body_err;
+    unsigned party;
+    size_t holding, counted; /* asked for by rd_http_hold; of that, counted at the server */
+    size_t announced_held;   /* of the body, held before it came */
     uint64_t received;
     size_t drained;
     rd_err (*chunk)(void *ctx, struct rd_http_exchange *exchange, const void *data, size_t len);
@@ -42,6 +45,7 @@ struct rd_http_exchange {
 
     /* answer */
     bool suspended, replied, told_gone;
+    bool last; /* the connection ends with this answer */
     bool broken; /* a part of the answer could not be kept: cut the connection instead of sending less */
     int status;
     struct reply_header headers[RD_HTTP_REPLY_HEADERS_MAX];

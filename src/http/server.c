@@ -46,6 +46,7 @@ enum {
     CONNECTION_MEMORY = 48 * 1024,
     BODY_BYTES_PER_MS_MIN = 8, /* slower bodies than 8 KB/s are cut off */
     ARENA_MAX = 64 << 20,      /* one decoded image and its JSON */
+    PARTIES = 256,             /* rows of the parties' accounts; two in one row share it */
 };
 
 struct conn {
@@ -66,7 +67,8 @@ struct rd_http_server {
     uint16_t port;
     int epoll_fd, wake_fd; /* owned */
     pthread_t watcher;
-    atomic_bool stopping;
+    atomic_bool stopping, closing;
+    _Atomic size_t held, held_by[PARTIES]; /* bytes: see rd_http_hold */
     _Atomic unsigned exchanges, connections;
     pthread_mutex_t lock;
     uint32_t generation; /* of the next connection; tells old events from new */
@@ -264,6 +266,30 @@ static void begin(struct rd_http_exchange *x, const char *method)
     set_deadline(x->conn, allowance);
 }
 
+void rd_http_hold_for(struct rd_http_exchange *x, uint64_t party)
+{
+    x->party = (unsigned)(party % PARTIES);
+}
+
+bool rd_http_hold(struct rd_http_exchange *x, size_t len)
+{
+    struct rd_http_server *server = x->server;
+    size_t whole = x->holding + len;
+    size_t more = whole > RD_LIMIT_HELD_FREE ? whole - RD_LIMIT_HELD_FREE - x->counted : 0;
+    if (more > 0) {
+        size_t all = atomic_fetch_add(&server->held, more) + more;
+        size_t mine = atomic_fetch_add(&server->held_by[x->party], more) + more;
+        if (all > RD_LIMIT_HELD || mine > RD_LIMIT_HELD_TENANT) {
+            atomic_fetch_sub(&server->held, more);
+            atomic_fetch_sub(&server->held_by[x->party], more);
+            return false;
+        }
+    }
+    x->holding = whole;
+    x->counted += more;
+    return true;
+}
+
 /* Takes one piece of a body to where it belongs; false when the connection must be cut. */
 static bool take_body(struct rd_http_exchange *x, const char *data, size_t len)
 {
@@ -274,6 +300,8 @@ static bool take_body(struct rd_http_exchange *x, const char *data, size_t len)
     }
     if (x->chunk != NULL) {
         x->body_err = x->chunk(x->chunk_ctx, x, data, len);
+    } else if (x->received > x->announced_held && !rd_http_hold(x, len)) {
+        x->body_err = RD_ERR_NO_MEMORY;
     } else {
         rd_buf_append(&x->body, data, len);
         x->body_err = rd_buf_err(&x->body);
@@ -288,6 +316,14 @@ static bool drains(struct rd_http_exchange *x)
 {
     return !x->unsound && (!x->has_length || x->length <= RD_HTTP_DRAIN_MAX) &&
            rd_http_request_header(x, "Expect") == NULL;
+}
+
+/* The answer goes out: at a least speed, so that slow readers cannot keep what it holds. */
+static enum MHD_Result answer(struct rd_http_exchange *x)
+{
+    x->last = atomic_load(&x->server->closing);
+    set_deadline(x->conn, RD_LIMIT_IDLE_TIME_MS + x->reply_len / BODY_BYTES_PER_MS_MIN);
+    return rd_http_exchange_queue(x);
 }
 
 static enum MHD_Result on_access(void *cls, struct MHD_Connection *connection, const char *url,
@@ -305,7 +341,7 @@ static enum MHD_Result on_access(void *cls, struct MHD_Connection *connection, c
     if (!x->begun) {
         begin(x, method);
         x->app->headers(x->app->ctx, x);
-        return x->replied && x->has_body && !drains(x) ? rd_http_exchange_queue(x) : MHD_YES;
+        return x->replied && x->has_body && !drains(x) ? answer(x) : MHD_YES;
     }
     if (*upload_data_size > 0) {
         bool go_on = take_body(x, upload_data, *upload_data_size);
@@ -320,7 +356,7 @@ static enum MHD_Result on_access(void *cls, struct MHD_Connection *connection, c
             return MHD_YES; /* rd_http_reply resumes, perhaps it already has */
         }
     }
-    return rd_http_exchange_queue(x);
+    return answer(x);
 }
 
 static void on_completed(void *cls, struct MHD_Connection *connection, void **con_cls,
@@ -339,6 +375,8 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **co
         bool sent = code == MHD_REQUEST_TERMINATED_COMPLETED_OK && !x->told_gone;
         server->app.done(server->app.ctx, x, sent);
     }
+    atomic_fetch_sub(&server->held, x->counted);
+    atomic_fetch_sub(&server->held_by[x->party], x->counted);
     rd_http_exchange_free(x);
     atomic_fetch_sub(&server->exchanges, 1);
 }
@@ -546,10 +584,22 @@ uint16_t rd_http_port(const struct rd_http_server *server)
 
 void rd_http_quiesce(struct rd_http_server *server)
 {
+    atomic_store(&server->closing, true);
     int fd = MHD_quiesce_daemon(server->daemon);
     if (fd >= 0) {
         (void)close(fd);
     }
+}
+
+void rd_http_hang_up(struct rd_http_server *server)
+{
+    pthread_mutex_lock(&server->lock);
+    for (uint32_t i = 0; i < server->slots_used; i++) {
+        if (server->conns[i] != NULL) { /* the watcher sees the end, and tells */
+            (void)shutdown(server->conns[i]->fd, SHUT_RDWR);
+        }
+    }
+    pthread_mutex_unlock(&server->lock);
 }
 
 unsigned rd_http_open_exchanges(struct rd_http_server *server)

@@ -58,8 +58,10 @@ rd_err rd_http_listen(const struct rd_http_options *options, struct rd_http_serv
 rd_err rd_http_serve(struct rd_http_server *server, const struct rd_http_app *app,
                      struct rd_why *why) RD_MUST;
 uint16_t rd_http_port(const struct rd_http_server *server);
-/* Stops listening; open exchanges go on. */
+/* Stops listening; open exchanges go on, and each connection ends with its next answer. */
 void rd_http_quiesce(struct rd_http_server *server);
+/* Cuts every connection; the suspended exchanges get their gone(), and still owe a reply. */
+void rd_http_hang_up(struct rd_http_server *server);
 unsigned rd_http_open_exchanges(struct rd_http_server *server);
 unsigned rd_http_open_connections(struct rd_http_server *server);
 /* Ends everything, also when it never served. Each suspended exchange must have had its reply. */
@@ -69,7 +71,7 @@ void rd_http_stop(struct rd_http_server *server);
 enum rd_http_method rd_http_request_method(const struct rd_http_exchange *exchange);
 const char *rd_http_request_path(const struct rd_http_exchange *exchange); /* raw, without query */
 const char *rd_http_request_header(struct rd_http_exchange *exchange, const char *name); /* or NULL */
-/* The percent-decoded value, NULL when absent or not decodable. */
+/* The percent-decoded value; NULL when absent, "" when it cannot be decoded. */
 const char *rd_http_request_query(struct rd_http_exchange *exchange, const char *name);
 bool rd_http_request_length(struct rd_http_exchange *exchange, uint64_t *ret_content_length);
 const char *rd_http_request_id(const struct rd_http_exchange *exchange); /* "req_..." */
@@ -79,6 +81,12 @@ void rd_http_set_user(struct rd_http_exchange *exchange, void *user);
 void *rd_http_user(const struct rd_http_exchange *exchange);
 /* Why the server refused the request before headers() (RD_OK: it did not): headers() must reply it. */
 rd_err rd_http_refusal(const struct rd_http_exchange *exchange);
+
+/* Memory for requests is bounded, in all and for each party (whose request it is; set it before the
+ * body comes). rd_http_hold counts `len` more bytes for this exchange, until its end; false when that
+ * is too many: answer NO_MEMORY. Buffered bodies are counted by the server itself. */
+void rd_http_hold_for(struct rd_http_exchange *exchange, uint64_t party);
+bool rd_http_hold(struct rd_http_exchange *exchange, size_t len) RD_MUST;
 
 /* Where the body goes; from headers() only. Default: a body is refused with TOO_LARGE. */
 void rd_http_buffer_body(struct rd_http_exchange *exchange, size_t max);

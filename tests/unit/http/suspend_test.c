@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/limits.h"
 #include "base/mem.h"
 #include "harness.h"
 
@@ -450,6 +451,78 @@ static void closes_and_replies_race(void **state)
     desk_done(&race.desk);
 }
 
+static void hanging_up_tells_who_waits_and_their_replies_end_it(void **state)
+{
+    (void)state;
+    struct desk desk;
+    struct rd_http_server *server = start(&desk, 2);
+    enum { WAITING = 8 };
+    int fds[WAITING];
+    for (unsigned i = 0; i < WAITING; i++) {
+        fds[i] = harness_connect(server);
+        harness_text(fds[i], "%s", get);
+    }
+    wait_for(&desk, &desk.pending_count, WAITING);
+    rd_http_quiesce(server);
+    rd_http_hang_up(server);
+    wait_for(&desk, &desk.gone, WAITING);
+    for (unsigned i = 0; i < WAITING; i++) {
+        harness_ok(take(&desk), "nobody reads this");
+    }
+    wait_for(&desk, &desk.done, WAITING);
+    assert_int_equal(desk.sent, 0);
+    for (unsigned i = 0; i < WAITING; i++) {
+        harness_expect_closed(fds[i]);
+        (void)close(fds[i]);
+    }
+    harness_stop(server);
+    desk_done(&desk);
+}
+
+/* Two parties; each exchange has its free part, and what one holds is there again when it has ended. */
+static void what_requests_hold_is_bounded(void **state)
+{
+    (void)state;
+    struct desk desk;
+    struct rd_http_server *server = start(&desk, 1);
+    int fds[6];
+    struct rd_http_exchange *x[6];
+    for (unsigned i = 0; i < 6; i++) {
+        fds[i] = harness_connect(server);
+        harness_text(fds[i], "%s", get);
+        x[i] = take(&desk);
+        rd_http_hold_for(x[i], i);
+    }
+    rd_http_hold_for(x[1], 0);
+    assert_true(rd_http_hold(x[0], RD_LIMIT_HELD_FREE));
+    assert_true(rd_http_hold(x[0], RD_LIMIT_HELD_TENANT));
+    assert_false(rd_http_hold(x[0], 1));
+    assert_true(rd_http_hold(x[1], RD_LIMIT_HELD_FREE)); /* small ones always pass */
+    assert_false(rd_http_hold(x[1], 1));
+    for (unsigned i = 2; i < 5; i++) { /* others have theirs, until all is given out */
+        assert_true(rd_http_hold(x[i], RD_LIMIT_HELD_TENANT + RD_LIMIT_HELD_FREE));
+    }
+    assert_false(rd_http_hold(x[5], RD_LIMIT_HELD_FREE + 1));
+    harness_ok(x[0], "ends");
+    harness_expect(fds[0], 200, "ends");
+    wait_for(&desk, &desk.done, 1);
+    /* done() comes just before the account is settled */
+    uint64_t until_ms = harness_now_ms() + HARNESS_PATIENCE_MS;
+    while (!rd_http_hold(x[1], RD_LIMIT_HELD_TENANT)) {
+        assert_true(harness_now_ms() < until_ms);
+    }
+    assert_false(rd_http_hold(x[5], RD_LIMIT_HELD_FREE + 1));
+    for (unsigned i = 1; i < 6; i++) {
+        harness_ok(x[i], "ends");
+        harness_expect(fds[i], 200, "ends");
+    }
+    for (unsigned i = 0; i < 6; i++) {
+        (void)close(fds[i]);
+    }
+    harness_stop(server);
+    desk_done(&desk);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -462,6 +535,8 @@ int main(void)
         cmocka_unit_test(a_connection_is_watched_again_for_each_exchange),
         cmocka_unit_test(two_hundred_waiting_at_once),
         cmocka_unit_test(closes_and_replies_race),
+        cmocka_unit_test(hanging_up_tells_who_waits_and_their_replies_end_it),
+        cmocka_unit_test(what_requests_hold_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
