@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "request/canonical.h"
+#include "request/json.h"
 #include "request/readers.h"
 
 /* Escapes and numbers can grow a value six-fold, and defaults add less than a kilobyte. */
@@ -98,12 +99,12 @@ static rd_err load(struct rd_parse *parse, json_t **ret_root, size_t *ret_big)
 {
     json_error_t error;
     size_t flags = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY;
-    json_t *root = json_loadb(parse->scan.text, parse->scan.len, flags, &error);
+    json_t *root = rd_json_load(parse->scan.text, parse->scan.len, flags, &error);
     *ret_big = 0;
     if (root == NULL && json_error_code(&error) == json_error_numeric_overflow) {
         *ret_big = (size_t)error.position;
         root =
-            json_loadb(parse->scan.text, parse->scan.len, flags | JSON_DECODE_INT_AS_REAL, &error);
+            rd_json_load(parse->scan.text, parse->scan.len, flags | JSON_DECODE_INT_AS_REAL, &error);
     }
     if (root == NULL) {
         enum json_error_code code = json_error_code(&error);
