@@ -17,6 +17,7 @@
 
 #include "base/clock.h"
 #include "base/limits.h"
+#include "base/text.h"
 #include "gateway/generate.h"
 #include "gateway/sources.h"
 
@@ -46,11 +47,14 @@ static void refuse_admission(struct rd_run *run, enum rd_admission admission)
         return;
     }
     atomic_fetch_add(&metrics->refused_unavailable, 1);
+    if (admission == RD_ADMISSION_NOT_READY) {
+        fail(run, RD_ERR_NOT_READY, NULL);
+        return;
+    }
     fail(run, RD_ERR_MODEL_UNAVAILABLE,
-         admission == RD_ADMISSION_NOT_READY ? "the backends for this model are not ready"
-         : run->generation->backend_asked    ? "no backend of the kind asked for is configured for "
-                                               "this model; GET /models tells which are available"
-                                             : NULL);
+         run->generation->backend_asked ? "no backend of the kind asked for is configured for this "
+                                          "model; GET /models tells which are available"
+                                        : NULL);
 }
 
 /* ---- life of a run ---- */
@@ -85,6 +89,28 @@ static void suspend(struct rd_run *run)
     }
 }
 
+/* What an engine says about itself is for the log. What it says about the request is for the client;
+ * it begins with the field (engine.h). */
+static void fail_run(struct rd_run *run, rd_err err)
+{
+    struct rd_metrics *metrics = &run->call->gateway->metrics;
+    const char *text = run->why.text;
+    if (err == RD_ERR_CANCELLED) {
+        atomic_fetch_add(&metrics->generations_cancelled, 1);
+    } else if (rd_err_info(err)->http >= 500) {
+        atomic_fetch_add(&metrics->generations_failed, 1);
+        (void)snprintf(run->call->error_text, sizeof run->call->error_text, "%.255s", text);
+    } else if (err == RD_ERR_INVALID_REQUEST) {
+        const char *field = rd_text_starts(text, "image: ")  ? "image"
+                            : rd_text_starts(text, "mask: ") ? "mask"
+                                                             : "";
+        rd_reply_problem(run->call, err, field, "media",
+                         field[0] == '\0' ? text : text + strlen(field) + 2);
+        return;
+    }
+    fail(run, err, NULL);
+}
+
 /* One of the things that the answer waits for is done. */
 static void settle(struct rd_run *run, rd_err err)
 {
@@ -98,14 +124,7 @@ static void settle(struct rd_run *run, rd_err err)
     struct rd_metrics *metrics = &run->call->gateway->metrics;
     rd_err result = (rd_err)atomic_load(&run->err);
     if (result != RD_OK) {
-        atomic_fetch_add(result == RD_ERR_CANCELLED ? &metrics->generations_cancelled
-                                                    : &metrics->generations_failed,
-                         1);
-        bool inside = rd_err_info(result)->http >= 500; /* an engine's own words are for the log */
-        if (inside) {
-            (void)snprintf(run->call->error_text, sizeof run->call->error_text, "%.255s", run->why.text);
-        }
-        fail(run, result, inside || run->why.text[0] == '\0' ? NULL : run->why.text);
+        fail_run(run, result);
         return;
     }
     atomic_fetch_add(&metrics->generations_ok, 1);
