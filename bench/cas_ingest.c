@@ -4,11 +4,12 @@
  *
  *     cas_ingest DIR [size[,size...]] [total_mib] [rounds] [threads] [window]
  *
- * For each size the rounds alternate: the store (strict: an object counts when its callback says that
- * it is durable; hashing with BLAKE3 and SHA-256 included), then a bare program's work: the same bytes
- * appended to a preallocated file, one fdatasync per batch, with the mean batch that the store's own
- * syncs covered in the round before. Bytes differ from object to object. The table gives medians and
- * the ratio of the medians, and as "ratio" of each round what the noise of the disk is. */
+ * For each size the rounds alternate: the store (strict: an object counts when its callback says
+ * that it is durable; hashing with BLAKE3 and SHA-256 included), then a bare program's work: the
+ * same bytes appended to a preallocated file, one fdatasync per batch, with the mean batch that
+ * the store's own syncs covered in the round before. Bytes differ from object to object. The table
+ * gives medians and the ratio of the medians, and as "ratio" of each round what the noise of the
+ * disk is. */
 #include <fcntl.h>
 #include <ftw.h>
 #include <pthread.h>
@@ -94,9 +95,11 @@ static rd_err ingest_one(struct worker *worker, size_t number)
     struct rd_cas_writer *writer;
     struct rd_hash hash;
     size_t size = worker->setting->size;
-    struct rd_cas_commit commit = {
-        .content_type = "image/png", .meta = "{}", .meta_len = 2, .done = on_done,
-        .ctx = &worker->window};
+    struct rd_cas_commit commit = {.content_type = "image/png",
+                                   .meta = "{}",
+                                   .meta_len = 2,
+                                   .done = on_done,
+                                   .ctx = &worker->window};
     stamp(worker->bytes, size, number);
     RD_TRY(rd_cas_begin(worker->cas, 1, size, &writer));
     for (size_t at = 0; at < size; at += CHUNK) { /* as from a socket */
@@ -143,13 +146,13 @@ static double run_store(const struct setting *setting, uint64_t seed, double *re
     }
     for (size_t t = 0; t < setting->threads; t++) {
         size_t share = setting->objects / setting->threads;
-        workers[t] = (struct worker){.setting = setting,
-                                     .cas = cas,
-                                     .window = {.lock = PTHREAD_MUTEX_INITIALIZER,
-                                                .cond = PTHREAD_COND_INITIALIZER},
-                                     .first = t * share,
-                                     .count = share,
-                                     .bytes = rd_mem_alloc(setting->size)};
+        workers[t] = (struct worker){
+            .setting = setting,
+            .cas = cas,
+            .window = {.lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER},
+            .first = t * share,
+            .count = share,
+            .bytes = rd_mem_alloc(setting->size)};
         if (workers[t].bytes == NULL) {
             die("no memory");
         }
@@ -195,8 +198,8 @@ static double run_bare(const struct setting *setting, uint64_t seed, size_t batc
     for (size_t i = 0; i < setting->objects; i++) {
         stamp(bytes, setting->size, i);
         for (size_t done = 0; done < setting->size;) {
-            ssize_t put = pwrite(fd, bytes + done, setting->size - done,
-                                 (off_t)(i * setting->size + done));
+            ssize_t put =
+                pwrite(fd, bytes + done, setting->size - done, (off_t)(i * setting->size + done));
             if (put <= 0) {
                 die("cannot write");
             }
@@ -259,7 +262,8 @@ static size_t argument(int argc, char **argv, int i, size_t otherwise, size_t ma
 int main(int argc, char **argv)
 {
     if (argc < 2) {
-        (void)fprintf(stderr, "usage: cas_ingest DIR [sizes [total_mib [rounds [threads [window]]]]]\n");
+        (void)fprintf(stderr,
+                      "usage: cas_ingest DIR [sizes [total_mib [rounds [threads [window]]]]]\n");
         return 2;
     }
     struct setting setting = {.dir = argv[1],

@@ -115,8 +115,8 @@ static rd_err open_dir(struct rd_cas *cas, struct rd_why *why)
     return rd_fs_sync_dir(cas->dir, why);
 }
 
-/* So that the first commit finds a pack. On a full disk the store opens all the same: it can be read,
- * and objects can be deleted. */
+/* So that the first commit finds a pack. On a full disk the store opens all the same: it can be
+ * read, and objects can be deleted. */
 static void make_first_pack(struct rd_cas *cas)
 {
     struct rd_cas_pack *pack;

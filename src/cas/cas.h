@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The content-addressed store on local disk, log-structured (as Haystack and Bitcask are). Objects are
- * named by the BLAKE3 of their bytes, belong to one or more owners, carry a content type and a small
- * `meta` (for generated outputs: the statement to be signed), and may get one `note` (the signature).
+ * The content-addressed store on local disk, log-structured (as Haystack and Bitcask are). Objects
+ * are named by the BLAKE3 of their bytes, belong to one or more owners, carry a content type and a
+ * small `meta` (for generated outputs: the statement to be signed), and may get one `note` (the
+ * signature).
  *
- * Thread-safe throughout. One committer thread makes batches durable: one fdatasync covers many. The
- * layout on disk and the crash argument stand at the top of pack.c.
+ * Thread-safe throughout. One committer thread makes batches durable: one fdatasync covers many.
+ * The layout on disk and the crash argument stand at the top of pack.c.
  *
- * Writing: begin -> data... -> seal (gives the hash) -> commit (calls back when the object counts) or
- * abort at any time before commit. Nothing is visible to readers before commit's callback.
+ * Writing: begin -> data... -> seal (gives the hash) -> commit (calls back when the object counts)
+ * or abort at any time before commit. Nothing is visible to readers before commit's callback.
  *
- * Durability: STRICT calls back after fdatasync of the object and its note; RELAXED calls back when
- * the bytes are with the kernel, syncs within rd_cas_config.relaxed_ms, and only then asks for notes.
- * A failed fdatasync is final: the store refuses all further writes (STORAGE) and says so through
- * rd_cas_healthy(); reads go on. */
+ * Durability: STRICT calls back after fdatasync of the object and its note; RELAXED calls back
+ * when the bytes are with the kernel, syncs within rd_cas_config.relaxed_ms, and only then asks
+ * for notes. A failed fdatasync is final: the store refuses all further writes (STORAGE) and says
+ * so through rd_cas_healthy(); reads go on. */
 #ifndef RD_CAS_CAS_H
 #define RD_CAS_CAS_H
 
@@ -54,7 +55,9 @@ struct rd_cas_config {
 };
 
 /* Opens (recovering after a crash: torn tails are cut, objects that wait for a note are asked again)
- * or creates. CORRUPT with the file and offset when a sealed pack does not check. */
+ * or creates. CORRUPT with the file and offset when what was durable does not check; CONFLICT when
+ * another process has it open; CONFIG for settings out of bounds. On a full disk it opens all the
+ * same, to be read and deleted from. */
 rd_err rd_cas_open(const struct rd_cas_config *config, struct rd_cas **ret,
                    struct rd_why *why) RD_MUST;
 /* Commits what was handed in, syncs, frees. Writers must be finished before. */
@@ -78,8 +81,12 @@ struct rd_cas_commit {
     void (*done)(void *ctx, rd_err err);
     void *ctx;
 };
-/* Takes the writer over in every case. An error means done() is not called and nothing is stored. The
- * same bytes again: the first record stays, the owner is added; timing and answer do not tell. */
+/* Takes the writer over in every case. An error means done() is not called and nothing is stored
+ * (CAPACITY: too many commits wait for the disk). The same bytes again: the first record stays,
+ * with its type, meta and note, the owner is added, and as much is written and synced as for new
+ * bytes, so that neither answer nor timing tells. One exception: bytes stored without asking for a
+ * note and now made with one get the new record, or an upload could keep an output from being
+ * signed. */
 rd_err rd_cas_commit(struct rd_cas_writer *writer, const struct rd_cas_commit *commit) RD_MUST;
 void rd_cas_abort(struct rd_cas_writer *writer); /* NULL is fine */
 
@@ -117,7 +124,8 @@ rd_err rd_cas_read_meta(struct rd_cas *cas, const uint8_t blake3[RD_HASH_LEN],
 rd_err rd_cas_delete(struct rd_cas *cas, const uint8_t blake3[RD_HASH_LEN], uint64_t owner) RD_MUST;
 /* Removes every object created before `before_ms`, for all owners; the count goes to ret_count. */
 rd_err rd_cas_expire(struct rd_cas *cas, uint64_t before_ms, uint64_t *ret_count) RD_MUST;
-/* Rewrites packs of which more than `dead_percent` is garbage. Readers are never blocked. */
+/* Rewrites packs of which more than `dead_percent` is garbage. Readers are never blocked. CORRUPT when
+ * a pack has a record that does not check: that pack is left as it is, the others are done. */
 rd_err rd_cas_compact(struct rd_cas *cas, unsigned dead_percent, uint64_t *ret_freed) RD_MUST;
 
 struct rd_cas_scrub {

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The committer: one thread that makes batches durable. While one sync runs, commits queue; the next
- * sync covers them all. So batches form by themselves, as long as they need to be.
+ * The committer: one thread that makes batches durable. While one sync runs, commits queue; the
+ * next sync covers them all. So batches form by themselves, as long as they need to be.
  *
- * A STRICT batch: ask for notes, append them as one EVENTS record, append the UNLINKs, sync every file
- * that was touched, enter the news into the index, call back. Records are in the log already when they
- * are queued (writer.c); the sync covers whatever stands in the log when it starts.
+ * A STRICT batch: ask for notes, append them as one EVENTS record, append the UNLINKs, sync every
+ * file that was touched, enter the news into the index, call back. Records are in the log already
+ * when they are queued (writer.c); the sync covers whatever stands in the log when it starts.
  *
- * A RELAXED commit was called back and entered when it was written. Its batch syncs, then asks for notes
- * and appends them; the next sync, at most relaxed_ms later, covers those.
+ * A RELAXED commit was called back and entered when it was written. Its batch syncs, then asks for
+ * notes and appends them; the next sync, at most relaxed_ms later, covers those.
  *
- * A commit whose note is refused fails: an UNLINK follows its record, so that no later start brings it
- * back. A sync that fails is final (cas.h): everything in flight gets STORAGE. */
+ * A commit whose note is refused fails: an UNLINK follows its record, so that no later start
+ * brings it back. A sync that fails is final (cas.h): everything in flight gets STORAGE. */
 #include "cas/internal.h"
 
 #include <errno.h>
@@ -172,7 +172,8 @@ rd_err rd_cas_sync_all(struct rd_cas *cas)
     return err == RD_OK ? RD_OK : rd_cas_fail(cas);
 }
 
-/* The pairs that are linked get an UNLINK event each, and are unlinked, in one moment of the log. */
+/* The pairs that are linked get an UNLINK event each, and are unlinked, in one moment of the log.
+ */
 static rd_err unlink_pairs(struct rd_cas *cas, struct rd_cas_pair *pairs, size_t count)
 {
     RD_AUTO_BUF struct rd_buf events;
@@ -243,9 +244,8 @@ static rd_err append_notes(struct rd_cas *cas, struct rd_cas_job *first,
         if (request->note_len == 0 || request->note_len > RD_CAS_NOTE_MAX) {
             return RD_ERR_INTERNAL;
         }
-        struct rd_cas_event event = {.type = RD_CAS_NOTE,
-                                     .note = request->note,
-                                     .note_len = request->note_len};
+        struct rd_cas_event event = {
+            .type = RD_CAS_NOTE, .note = request->note, .note_len = request->note_len};
         memcpy(event.blake3, request->hash->blake3, RD_HASH_LEN);
         job->note = (struct rd_cas_item){.kind = RD_CAS_EVENTS,
                                          .event = RD_CAS_NOTE,
@@ -302,7 +302,8 @@ static void note_jobs(struct rd_cas *cas, struct rd_cas_job *list)
     }
 }
 
-/* A commit of bytes that were there already gets no note of its own, but must not succeed without. */
+/* A commit of bytes that were there already gets no note of its own, but must not succeed without.
+ */
 static void check_dup(struct rd_cas *cas, struct rd_cas_job *list, struct rd_cas_job *dup)
 {
     pthread_mutex_lock(&cas->map);

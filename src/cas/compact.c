@@ -2,20 +2,23 @@
  *
  * Deletion, expiry, and compaction.
  *
- * Deleting appends UNLINK events; the space comes back when the pack is compacted: what is still needed
- * is copied to the log's tail, the copy is made durable, the index is pointed at it, and the old file
- * goes. Whoever reads the old file keeps its descriptor. Nothing is locked while bytes are copied.
+ * Deleting appends UNLINK events; the space comes back when the pack is compacted: what is still
+ * needed is copied to the log's tail, the copy is made durable, the index is pointed at it, and
+ * the old file goes. Whoever reads the old file keeps its descriptor. Nothing is locked while
+ * bytes are copied.
  *
  * What a pack P holds that is still needed:
- *  - records that are an object's place: copied whole (payload and meta are checked on the way; a bad
- *    one stops the compaction of P, so that rot is never laundered into a fresh checksum);
+ *  - records that are an object's place: copied whole (payload and meta are checked on the
+ *    way; a bad one stops the compaction of P, so that rot is never laundered into a fresh
+ *    checksum);
  *  - links: the latest word about (object, owner) stands in P: said again as LINK;
  *  - notes that an object uses: said again;
- *  - all links and the note of an object whose record in P was copied, or gave way to a newer one,
- *    where they stand before that newer record in the log: replay would find no object to apply them
- *    to. Said again, behind it;
- *  - UNLINKs, as long as an older pack may still hold what they take away: said again, unless the owner
- *    has the object once more. They go for good when every other pack began after them.
+ *  - all links and the note of an object whose record in P was copied, or gave way to a newer
+ *    one, where they stand before that newer record in the log: replay would find no object to
+ *    apply them to. Said again, behind it;
+ *  - UNLINKs, as long as an older pack may still hold what they take away: said again, unless
+ *    the owner has the object once more. They go for good when every other pack began after
+ *    them.
  * Each is decided and appended under one hold of the log lock, against the index as it is then: a
  * deletion that comes in meanwhile has a higher number than what is copied, and wins. */
 #include "cas/internal.h"
@@ -123,7 +126,7 @@ static struct rd_cas_entry *entry_at(struct rd_cas *cas, const struct rd_cas_ite
 {
     struct rd_cas_entry *entry = rd_cas_index_find(cas->index, item->blake3);
     return entry != NULL && entry->pack == item->pack && entry->offset == item->offset ? entry
-                                                                                        : NULL;
+                                                                                       : NULL;
 }
 
 static bool still_there(struct compaction *c, const struct rd_cas_item *item)
@@ -190,7 +193,7 @@ static rd_err finish_copy(struct compaction *c, const struct rd_cas_item *item,
         head->owner = carried_link(entry)->owner;
     }
     pthread_mutex_unlock(&cas->map);
-    if (entry == NULL) { /* deleted while it was copied: nobody else changes places under this lock */
+    if (entry == NULL) { /* deleted while it was copied */
         pthread_mutex_unlock(&cas->log);
         rd_cas_log_drop_region(cas, place);
         return RD_OK;
@@ -309,16 +312,15 @@ static rd_err say_about_record(struct compaction *c, const struct rd_cas_item *i
     return RD_OK;
 }
 
-/* Decides what must be said because of `item`. *ret_more: come again. Under the log and map locks. */
+/* Decides what must be said because of `item`. *ret_more: come again. Under log and map locks. */
 static rd_err say_about(struct compaction *c, const struct rd_cas_item *item, bool *ret_more)
 {
     struct rd_cas_entry *entry = rd_cas_index_find(c->cas->index, item->blake3);
     const struct rd_cas_link *link = entry == NULL ? NULL : rd_cas_entry_link(entry, item->owner);
     bool event = item->kind == RD_CAS_EVENTS;
     if (event && item->event == RD_CAS_UNLINK) {
-        return link == NULL && outlives(c, item)
-                   ? say(c, RD_CAS_UNLINK, item->blake3, item->owner)
-                   : RD_OK;
+        return link == NULL && outlives(c, item) ? say(c, RD_CAS_UNLINK, item->blake3, item->owner)
+                                                 : RD_OK;
     }
     if (entry == NULL) {
         return RD_OK;
@@ -332,13 +334,13 @@ static rd_err say_about(struct compaction *c, const struct rd_cas_item *item, bo
     if (item->kind == RD_CAS_OBJECT || item->kind == RD_CAS_LARGE) {
         return say_about_record(c, item, entry, ret_more);
     }
-    return link != NULL && link->seq == item->seq
-               ? say(c, RD_CAS_LINK, item->blake3, item->owner)
-               : RD_OK;
+    return link != NULL && link->seq == item->seq ? say(c, RD_CAS_LINK, item->blake3, item->owner)
+                                                  : RD_OK;
 }
 
 /* Writes one fact as an event; a note's bytes come from where they are. */
-static rd_err write_fact(struct compaction *c, const struct rd_cas_item *fact, struct rd_buf *events)
+static rd_err write_fact(struct compaction *c, const struct rd_cas_item *fact,
+                         struct rd_buf *events)
 {
     uint8_t note[RD_CAS_NOTE_MAX];
     struct rd_cas_event event = {.type = fact->event, .owner = fact->owner};
@@ -388,8 +390,8 @@ static rd_err facts_were_said(struct compaction *c, const struct rd_cas_item *re
     return err;
 }
 
-/* Says again what items from *next on ask for, as one record; moves *next. Under the log lock, so that
- * what is decided is still true when it is written. */
+/* Says again what items from *next on ask for, as one record; moves *next. Under the log lock, so
+ * that what is decided is still true when it is written. */
 static rd_err repeat_some(struct compaction *c, size_t *next)
 {
     RD_AUTO_BUF struct rd_buf events;
@@ -475,8 +477,8 @@ static rd_err compact_pack(struct rd_cas *cas, struct rd_cas_pack *pack, uint64_
     char path[RD_CAS_PATH_MAX];
     struct compaction c = {.cas = cas, .pack = pack, .step = rd_mem_alloc(COPY_STEP)};
     uint64_t tail = pack->tail; /* a sealed pack's stands still */
-    rd_err err = c.step == NULL ? RD_ERR_NO_MEMORY
-                                : rd_cas_items_walk(pack, RD_CAS_BLOCK, tail, &c.items);
+    rd_err err =
+        c.step == NULL ? RD_ERR_NO_MEMORY : rd_cas_items_walk(pack, RD_CAS_BLOCK, tail, &c.items);
     if (err == RD_OK && !c.items.ended) {
         err = RD_ERR_CORRUPT;
     }
@@ -561,7 +563,9 @@ rd_err rd_cas_compact(struct rd_cas *cas, unsigned dead_percent, uint64_t *ret_f
         above = pack->head.number;
         rd_err err = compact_pack(cas, pack, &freed);
         rd_cas_handle_unref(&pack->handle);
-        first_err = first_err == RD_OK || err != RD_OK ? err : first_err; /* a bad pack stays; go on */
+        if (err != RD_OK) {
+            first_err = err; /* a bad pack stays, and the others get their turn */
+        }
     }
     pthread_mutex_unlock(&cas->maintain);
     RD_TRY(first_err);

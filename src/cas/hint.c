@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The items of a pack: found by walking, or read from its hint file, which spares the walk at start.
+ * The items of a pack: found by walking, or read from its hint file, which spares the walk at
+ * start.
  *
  * DIR/packs/NNNNNNNN.idx, little-endian:
  *
@@ -11,9 +12,10 @@
  *        48 owner u64  56 created_ms u64  64 large_id u64  72 blake3[32]
  *     then BLAKE3 of all before, keyed with the pack's secret
  *
- * It is replaced whole or not at all, and only believed when the checksum holds: a lost or spoilt hint
- * costs a walk, never data. `ended` says that the pack is sealed, so the hint is complete. Without it,
- * the hint was written when the store closed, and the pack may have grown since: walk on from `end`. */
+ * It is replaced whole or not at all, and only believed when the checksum holds: a lost or spoilt
+ * hint costs a walk, never data. `ended` says that the pack is sealed, so the hint is complete.
+ * Without it, the hint was written when the store closed, and the pack may have grown since: walk
+ * on from `end`. */
 #include "cas/internal.h"
 
 #include <string.h>
@@ -128,8 +130,8 @@ rd_err rd_cas_items_walk(const struct rd_cas_pack *pack, uint64_t from, uint64_t
     uint64_t first;
     items->end = from;
     while (!items->ended) {
-        rd_err err = rd_cas_pack_walk(pack->handle.fd, pack->head.secret, items->end, limit, &head,
-                                      &first);
+        rd_err err =
+            rd_cas_pack_walk(pack->handle.fd, pack->head.secret, items->end, limit, &head, &first);
         if (err == RD_ERR_NOT_FOUND) {
             return RD_OK;
         }

@@ -2,10 +2,11 @@
  *
  * The key directory. See index.h.
  *
- * A slot is {tag, entry + 1}. The tag is a multiply-shift of the hash with a secret of this process:
- * the hash itself is chosen by whoever uploads, who could otherwise grind contents that all fall into
- * one place. The tag's top bits are the slot's home, so growing needs no entry. Removal shifts the run
- * back instead of leaving a mark, so that long lives do not lengthen probes. */
+ * A slot is {tag, entry + 1}. The tag is a multiply-shift of the hash with a secret of this
+ * process: the hash itself is chosen by whoever uploads, who could otherwise grind contents that
+ * all fall into one place. The tag's top bits are the slot's home, so growing needs no entry.
+ * Removal shifts the run back instead of leaving a mark, so that long lives do not lengthen
+ * probes. */
 #include "cas/index.h"
 
 #include <string.h>
@@ -22,9 +23,9 @@ struct slot {
 
 struct rd_cas_index {
     struct slot *slots;
-    size_t mask; /* slots - 1, a power of two */
-    unsigned shift; /* 32 - log2(slots) */
-    uint64_t secret; /* odd */
+    size_t mask;                  /* slots - 1, a power of two */
+    unsigned shift;               /* 32 - log2(slots) */
+    uint64_t secret;              /* odd */
     struct rd_cas_entry **chunks; /* of CHUNK entries each */
     size_t chunk_count, chunk_cap;
     uint32_t *free_list; /* numbers of unused entries, as many as chunks hold */
@@ -307,6 +308,5 @@ bool rd_cas_index_valid(struct rd_cas_index *index)
             }
         }
     }
-    return filled == index->count &&
-           index->free_count + index->count == index->chunk_count * CHUNK;
+    return filled == index->count && index->free_count + index->count == index->chunk_count * CHUNK;
 }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The key directory: every object that the store has, by the BLAKE3 of its bytes. In memory only, made
- * from the log at start. An open-addressing table of 8-byte slots over entries that never move, so a
- * look-up is one probe run and one entry, and growing the table touches only slots.
+ * The key directory: every object that the store has, by the BLAKE3 of its bytes. In memory only,
+ * made from the log at start. An open-addressing table of 8-byte slots over entries that never
+ * move, so a look-up is one probe run and one entry, and growing the table touches only slots.
  *
- * Not thread-safe: the store's map lock guards it. Pointers to entries live until rd_cas_index_remove. */
+ * Not thread-safe: the store's map lock guards it. Pointers to entries live until
+ * rd_cas_index_remove. */
 #ifndef RD_CAS_INDEX_H
 #define RD_CAS_INDEX_H
 
@@ -25,7 +26,7 @@ struct rd_cas_link {
     uint64_t owner;
     uint64_t seq;  /* number of the latest event that says so */
     uint64_t born; /* number of the first event of this link */
-    bool durable; /* false: written, but nobody has been told yet */
+    bool durable;  /* false: written, but nobody has been told yet */
 };
 
 struct rd_cas_entry {
@@ -60,8 +61,8 @@ rd_err rd_cas_index_reserve(struct rd_cas_index *index) RD_MUST;
 rd_err rd_cas_index_insert(struct rd_cas_index *index, const uint8_t blake3[RD_HASH_LEN],
                            struct rd_cas_entry **ret) RD_MUST;
 void rd_cas_index_remove(struct rd_cas_index *index, struct rd_cas_entry *entry);
-/* The next entry at or after *cursor, which moves behind it; NULL at the end. Entries that are added or
- * removed meanwhile may or may not be met; all others are met once. Start with 0. */
+/* The next entry at or after *cursor, which moves behind it; NULL at the end. Entries that are
+ * added or removed meanwhile may or may not be met; all others are met once. Start with 0. */
 struct rd_cas_entry *rd_cas_index_next(struct rd_cas_index *index, size_t *cursor);
 
 struct rd_cas_link *rd_cas_entry_link(struct rd_cas_entry *entry, uint64_t owner);

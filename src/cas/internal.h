@@ -2,8 +2,8 @@
  *
  * What the store's source files share. Nothing outside src/cas (and its tests) includes this.
  *
- * Threads: callers; the committer (commit.c), which makes batches durable; the keeper (keeper.c), which
- * makes packs ahead of need and writes the hint files of full ones.
+ * Threads: callers; the committer (commit.c), which makes batches durable; the keeper (keeper.c),
+ * which makes packs ahead of need and writes the hint files of full ones.
  *
  * Locks, taken in this order, none held while a callback runs:
  *   maintain  one compaction at a time; held for long
@@ -11,8 +11,9 @@
  *   queue     the committer's queue
  *   map       the index and the table of packs. Held for memory accesses only, so a reader never
  *             waits for a disk.
- * Rule: the number of a record and its effect on the index happen under one hold of `log`. So memory
- * always equals what replaying the log up to that number would give (but for `durable` marks). */
+ * Rule: the number of a record and its effect on the index happen under one hold of `log`. So
+ * memory always equals what replaying the log up to that number would give (but for `durable`
+ * marks). */
 #ifndef RD_CAS_INTERNAL_H
 #define RD_CAS_INTERNAL_H
 
@@ -30,15 +31,15 @@
 #include "cas/pack.h"
 
 enum {
-    RD_CAS_BUFFER = 262144,      /* bytes that a writer holds in memory at most */
-    RD_CAS_META_ROOM = 16384,    /* kept free for the meta behind a payload that streams in */
-    RD_CAS_BATCH_MAX = 256,      /* commits in one batch: bounds one call to annotate() */
-    RD_CAS_PACKS_MAX = 65536,    /* 16 TiB at the default size; then DISK_FULL */
-    RD_CAS_POOL_MAX = 24,        /* idle writers that keep their buffer: 6 MiB */
+    RD_CAS_BUFFER = 262144,   /* bytes that a writer holds in memory at most */
+    RD_CAS_META_ROOM = 16384, /* kept free for the meta behind a payload that streams in */
+    RD_CAS_BATCH_MAX = 256,   /* commits in one batch: bounds one call to annotate() */
+    RD_CAS_PACKS_MAX = 65536, /* 16 TiB at the default size; then DISK_FULL */
+    RD_CAS_POOL_MAX = 24,     /* idle writers that keep their buffer: 6 MiB */
     RD_CAS_PATH_MAX = 4096,
-    RD_CAS_UNLINKS_MAX = 4096,   /* pairs in one UNLINK job; 48 bytes each, below EVENTS_MAX */
+    RD_CAS_UNLINKS_MAX = 4096, /* pairs in one UNLINK job; 48 bytes each, below EVENTS_MAX */
     RD_CAS_PACK_BYTES_MIN = 1 << 20,
-    RD_CAS_QUEUE_MAX = 65536,    /* commits that wait for a sync; then CAPACITY */
+    RD_CAS_QUEUE_MAX = 65536, /* commits that wait for a sync; then CAPACITY */
 };
 
 /* A descriptor that several users share; closed by the last. First member of what embeds it. */
@@ -59,9 +60,9 @@ struct rd_cas_pack {
     unsigned open_regions; /* being filled by writers */
     bool dirty;            /* has headers that no sync has covered; then in the dirty list */
     struct rd_cas_pack *dirty_next, *sync_next; /* the second is the committer's */
-    bool sealed;           /* END is written: no new records */
-    bool hinted;           /* its hint file is written and the file cut to its tail */
-    bool stuck;            /* its hint could not be written: it stays as it is until the next start */
+    bool sealed;                                /* END is written: no new records */
+    bool hinted; /* its hint file is written and the file cut to its tail */
+    bool stuck;  /* its hint could not be written: it stays as it is until the next start */
     /* under the map lock */
     uint64_t live; /* bytes of records that the index points to */
     uint64_t kept; /* bytes of EVENTS records: neither live nor garbage */
@@ -69,11 +70,11 @@ struct rd_cas_pack {
 
 /* One fact from the log, as replay and hint files see it. */
 struct rd_cas_item {
-    uint8_t kind;     /* OBJECT, DUP, LARGE, EVENTS (then `event` says which) */
-    uint8_t event;    /* enum rd_cas_event_type or 0 */
+    uint8_t kind;  /* OBJECT, DUP, LARGE, EVENTS (then `event` says which) */
+    uint8_t event; /* enum rd_cas_event_type or 0 */
     bool want_note;
     uint32_t pack;
-    uint32_t place;   /* order among the items of one seq */
+    uint32_t place; /* order among the items of one seq */
     uint32_t note_len;
     uint64_t offset, capacity; /* of the record; for a note offset is the note's */
     uint64_t seq;
@@ -89,12 +90,13 @@ struct rd_cas_pair {
     uint8_t blake3[RD_HASH_LEN];
     uint64_t owner;
     uint64_t only_seq; /* 0: any; else only the link whose latest event has this number */
-    bool found; /* out: it was linked, and is no more */
+    bool found;        /* out: it was linked, and is no more */
 };
 
 enum rd_cas_job_kind { RD_CAS_JOB_OBJECT, RD_CAS_JOB_UNLINK, RD_CAS_JOB_SYNC, RD_CAS_JOB_NOTE };
 
-/* Work for the committer. Owned by the queue, freed after done(), unless `waited` (then the waiter's). */
+/* Work for the committer. Owned by the queue, freed after done(), unless `waited` (then the
+ * waiter's). */
 struct rd_cas_job {
     struct rd_cas_job *next;
     enum rd_cas_job_kind kind;
@@ -179,8 +181,8 @@ void rd_cas_free(struct rd_cas *cas);
 struct rd_cas_pack *rd_cas_state_pack(struct rd_cas *cas, uint32_t number); /* NULL: no such pack */
 rd_err rd_cas_state_add_pack(struct rd_cas *cas, struct rd_cas_pack *pack) RD_MUST;
 void rd_cas_state_drop_pack(struct rd_cas *cas, struct rd_cas_pack *pack);
-/* Makes sure that the next link to this object cannot fail. *ret_dup: a record of it stands already,
- * and another that wants a note or not (`want_note`) adds nothing to it. */
+/* Makes sure that the next link to this object cannot fail. *ret_dup: a record of it stands
+ * already, and another that wants a note or not (`want_note`) adds nothing to it. */
 rd_err rd_cas_state_reserve(struct rd_cas *cas, const uint8_t blake3[RD_HASH_LEN], bool want_note,
                             bool *ret_dup) RD_MUST;
 /* OBJECT, LARGE, DUP, LINK. ret_fresh: the owner had no link before. */
@@ -208,8 +210,8 @@ rd_err rd_cas_log_make_pack(struct rd_cas *cas, uint32_t number, uint64_t base_s
                             struct rd_cas_pack **ret) RD_MUST;
 /* Room for `capacity` bytes at the tail; nothing is taken until rd_cas_log_append. */
 rd_err rd_cas_log_room(struct rd_cas *cas, uint64_t capacity, struct rd_cas_place *ret) RD_MUST;
-/* Gives `head` its place and number, writes it with the parts behind it, and moves the tail. At most
- * RD_CAS_LOG_PARTS parts. An error that leaves the log in doubt is final for the store. */
+/* Gives `head` its place and number, writes it with the parts behind it, and moves the tail. At
+ * most RD_CAS_LOG_PARTS parts. An error that leaves the log in doubt is final for the store. */
 enum { RD_CAS_LOG_PARTS = 2 };
 struct rd_cas_part {
     const void *data;
@@ -219,18 +221,17 @@ struct rd_cas_part {
 rd_err rd_cas_log_append(struct rd_cas *cas, const struct rd_cas_place *place,
                          struct rd_cas_head *head, const struct rd_cas_part *parts,
                          size_t count) RD_MUST;
-/* Takes a region to be filled, with room for payload and meta: writes its OPEN header. Takes the log
- * lock itself. */
-rd_err rd_cas_log_open_region(struct rd_cas *cas, uint64_t room,
-                              struct rd_cas_place *ret) RD_MUST;
+/* Takes a region to be filled, with room for payload and meta: writes its OPEN header. Takes the
+ * log lock itself. */
+rd_err rd_cas_log_open_region(struct rd_cas *cas, uint64_t room, struct rd_cas_place *ret) RD_MUST;
 /* Gives up a region; takes the log lock itself. */
 void rd_cas_log_drop_region(struct rd_cas *cas, const struct rd_cas_place *place);
 /* Writes the final header of a filled region, whose payload and meta are already written. */
 rd_err rd_cas_log_finish_region(struct rd_cas *cas, const struct rd_cas_place *place,
                                 struct rd_cas_head *head) RD_MUST;
 /* Appends events as one record; *ret_at is where the payload lies. */
-rd_err rd_cas_log_events(struct rd_cas *cas, const struct rd_buf *events, struct rd_cas_item *ret)
-    RD_MUST;
+rd_err rd_cas_log_events(struct rd_cas *cas, const struct rd_buf *events,
+                         struct rd_cas_item *ret) RD_MUST;
 /* Closes the active pack, so that it can be compacted. */
 rd_err rd_cas_log_roll(struct rd_cas *cas) RD_MUST;
 
@@ -252,14 +253,14 @@ void rd_cas_keeper_wake(struct rd_cas *cas);
 struct rd_cas_items {
     struct rd_cas_item *items; /* owned */
     size_t count, cap;
-    uint64_t end;      /* where walking stopped, or the hint's claim */
-    uint64_t synced;   /* highest `synced` met */
-    uint64_t last_seq; /* highest number met */
-    uint64_t first_seq; /* lowest first-header number; 0: no record */
+    uint64_t end;            /* where walking stopped, or the hint's claim */
+    uint64_t synced;         /* highest `synced` met */
+    uint64_t last_seq;       /* highest number met */
+    uint64_t first_seq;      /* lowest first-header number; 0: no record */
     uint64_t last_first_seq; /* highest first-header number */
-    uint64_t kept;     /* bytes of EVENTS records */
-    bool ended;        /* an END record was met */
-    bool trusted;      /* every record is known to be whole (a hint of a sealed pack) */
+    uint64_t kept;           /* bytes of EVENTS records */
+    bool ended;              /* an END record was met */
+    bool trusted;            /* every record is known to be whole (a hint of a sealed pack) */
 };
 void rd_cas_items_done(struct rd_cas_items *items);
 /* Walks the file of `pack` over [from, limit) and adds what is found, without judging it: an EVENTS
@@ -293,7 +294,8 @@ rd_err rd_cas_view_open(struct rd_cas *cas, const uint8_t blake3[RD_HASH_LEN],
                         struct rd_cas_view *ret, struct rd_cas_head *ret_head) RD_MUST;
 void rd_cas_view_done(struct rd_cas_view *view);
 /* Hashes `len` bytes of `fd` and compares: CORRUPT when they differ. */
-rd_err rd_cas_check_bytes(int fd, uint64_t offset, uint64_t len, const struct rd_hash *hash) RD_MUST;
+rd_err rd_cas_check_bytes(int fd, uint64_t offset, uint64_t len,
+                          const struct rd_hash *hash) RD_MUST;
 /* Appends the meta of a record; CORRUPT when it does not check. */
 rd_err rd_cas_read_record_meta(int fd, const struct rd_cas_head *head, struct rd_buf *out) RD_MUST;
 

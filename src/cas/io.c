@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The store's door to the kernel. See io.h. Nothing here retries a failed sync: after one, the kernel
- * may have dropped the dirty pages, and a second sync would say that all is well. */
+ * The store's door to the kernel. See io.h. Nothing here retries a failed sync: after one, the
+ * kernel may have dropped the dirty pages, and a second sync would say that all is well. */
 #include "cas/io.h"
 
 #include <errno.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The store's door to the kernel: every call whose failure decides about durability goes through this
- * table, so that a test can make the Nth write, sync or allocation fail. Production never changes it;
- * a test does so before it opens a store and after it closed it. */
+ * The store's door to the kernel: every call whose failure decides about durability goes through
+ * this table, so that a test can make the Nth write, sync or allocation fail. Production never
+ * changes it; a test does so before it opens a store and after it closed it. */
 #ifndef RD_CAS_IO_H
 #define RD_CAS_IO_H
 

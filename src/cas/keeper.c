@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The keeper: a thread for what must not delay a commit. It makes the next pack before the present one
- * is full (taking 256 MiB of disk can take a while), and it writes the hint file of each full pack and
- * cuts the pack to what it holds, once all of it is durable and no writer is left in it. */
+ * The keeper: a thread for what must not delay a commit. It makes the next pack before the present
+ * one is full (taking 256 MiB of disk can take a while), and it writes the hint file of each full
+ * pack and cuts the pack to what it holds, once all of it is durable and no writer is left in it.
+ * */
 #include "cas/internal.h"
 
 #include <unistd.h>
@@ -81,7 +82,8 @@ static void hint_pack(struct rd_cas *cas, struct rd_cas_pack *pack)
     struct rd_cas_items items = {0};
     rd_err err = rd_cas_items_walk(pack, RD_CAS_BLOCK, pack->tail, &items);
     if (err == RD_OK && !items.ended) {
-        err = RD_ERR_CORRUPT; /* what was durable a moment ago does not read back: scrub will tell */
+        err =
+            RD_ERR_CORRUPT; /* what was durable a moment ago does not read back: scrub will tell */
     }
     if (err == RD_OK) {
         err = rd_cas_hint_write(cas, pack, &items, NULL);

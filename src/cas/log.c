@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The tail of the log: where the next record goes, and which number it gets. See pack.c for the format
- * and the crash argument, which rests on one rule kept here: under the log lock a record gets its
- * place and number and its first header is handed to the kernel, before the next record gets a place.
+ * The tail of the log: where the next record goes, and which number it gets. See pack.c for the
+ * format and the crash argument, which rests on one rule kept here: under the log lock a record
+ * gets its place and number and its first header is handed to the kernel, before the next record
+ * gets a place.
  *
- * A whole small record is written under that lock too. It costs nothing: the kernel lets one writer at
- * a time into a file anyway.
+ * A whole small record is written under that lock too. It costs nothing: the kernel lets one
+ * writer at a time into a file anyway.
  *
- * A write that fails for want of space (file systems that cannot take space ahead) leaves the tail where
- * it was, with zeros over a header that may have been written; the store goes on, and the next record
- * goes to the same place. Any other failed write is final. */
+ * A write that fails for want of space (file systems that cannot take space ahead) leaves the tail
+ * where it was, with zeros over a header that may have been written; the store goes on, and the
+ * next record goes to the same place. Any other failed write is final. */
 #include "cas/internal.h"
 
 #include <errno.h>
@@ -55,9 +56,8 @@ rd_err rd_cas_log_make_pack(struct rd_cas *cas, uint32_t number, uint64_t base_s
     }
     atomic_init(&pack->handle.refs, 1);
     pack->handle.fd = -1;
-    pack->head = (struct rd_cas_pack_head){.number = number,
-                                           .base_seq = base_seq,
-                                           .created_ms = rd_clock_wall_ms()};
+    pack->head = (struct rd_cas_pack_head){
+        .number = number, .base_seq = base_seq, .created_ms = rd_clock_wall_ms()};
     rd_id_random(pack->head.secret, sizeof pack->head.secret);
     pack->size = cas->config.pack_bytes;
     pack->tail = RD_CAS_BLOCK;
@@ -179,7 +179,8 @@ static rd_err refuse_write(struct rd_cas *cas, const struct rd_cas_place *place,
         return rd_cas_fail(cas);
     }
     rd_err zeroed = rd_cas_io_put(place->pack->handle.fd, zeros, sizeof zeros, place->offset);
-    if (zeroed != RD_OK && zeroed != RD_ERR_DISK_FULL) { /* full again: the header never got a page */
+    if (zeroed != RD_OK &&
+        zeroed != RD_ERR_DISK_FULL) { /* full again: the header never got a page */
         return rd_cas_fail(cas);
     }
     return err;
@@ -196,8 +197,8 @@ rd_err rd_cas_log_append(struct rd_cas *cas, const struct rd_cas_place *place,
     head->synced = cas->synced;
     rd_cas_head_encode(head, place->pack->head.secret, sector);
     for (size_t i = 0; i < count && i < RD_CAS_LOG_PARTS; i++) {
-        vec[1 + i] = (struct iovec){.iov_base = (void *)(uintptr_t)parts[i].data,
-                                    .iov_len = parts[i].len};
+        vec[1 + i] =
+            (struct iovec){.iov_base = (void *)(uintptr_t)parts[i].data, .iov_len = parts[i].len};
     }
     rd_err err = rd_cas_io_write(place->pack->handle.fd, vec, 1 + (int)count, place->offset);
     if (err != RD_OK) {
@@ -253,10 +254,11 @@ rd_err rd_cas_log_finish_region(struct rd_cas *cas, const struct rd_cas_place *p
     head->seq = cas->seq + 1;
     head->synced = cas->synced;
     rd_cas_head_encode(head, place->pack->head.secret, sector);
-    rd_err err = rd_cas_io_put(place->pack->handle.fd, sector, sizeof sector,
-                               place->offset + RD_CAS_SECTOR);
+    rd_err err =
+        rd_cas_io_put(place->pack->handle.fd, sector, sizeof sector, place->offset + RD_CAS_SECTOR);
     if (err != RD_OK) {
-        return rd_cas_fail(cas); /* in place, on a page that was written before: never a full disk */
+        return rd_cas_fail(
+            cas); /* in place, on a page that was written before: never a full disk */
     }
     cas->seq = head->seq;
     mark_dirty(cas, place->pack, head->seq);

@@ -2,15 +2,15 @@
  *
  * The format of pack files.
  *
- * A store is a log of records, cut into files DIR/packs/NNNNNNNN.pack which take their disk space when
- * they are made. Numbers are little-endian. A file starts with one block (4096 bytes), of which the
- * first sector (512 bytes) counts:
+ * A store is a log of records, cut into files DIR/packs/NNNNNNNN.pack which take their disk space
+ * when they are made. Numbers are little-endian. A file starts with one block (4096 bytes), of
+ * which the first sector (512 bytes) counts:
  *
  *     0 "RDPACK\n1"  8 number u32   16 base_seq u64   24 created_ms u64   32 secret[32]
  *     480 BLAKE3 of bytes 0..479
  *
- * Then records, each a whole number of blocks, the next one right behind. A record starts with a header
- * of one sector:
+ * Then records, each a whole number of blocks, the next one right behind. A record starts with a
+ * header of one sector:
  *
  *     0 "RREC"  4 version u8 = 1  5 kind u8  6 flags u8  7 zero
  *     8 offset u64  16 capacity u64  24 seq u64  32 synced u64  40 payload_len u64
@@ -18,39 +18,42 @@
  *     80 blake3[32]  112 sha256[32]  144 meta_check[32]  176 content_type[64], NUL-padded
  *     240 zeros  480 BLAKE3 of bytes 0..479, keyed with the pack's secret
  *
- * Valid is a header whose keyed checksum holds and whose `offset` is where it stands. So a payload can
- * never pass for a record: whoever writes payloads does not know the secret, and a copy of a true
- * header stands at the wrong offset. Records of one write (all up to 256 KiB) have the payload right
- * behind the header, then the meta. Larger ones are written while they arrive: first an OPEN header in
- * sector 0 that says how long the region is, the payload from the second block on, at last the OBJECT
- * header in sector 1. Nothing that is durable is ever written over, so a torn write can spoil only what
- * was being added. An EVENTS payload is a run of
+ * Valid is a header whose keyed checksum holds and whose `offset` is where it stands. So a payload
+ * can never pass for a record: whoever writes payloads does not know the secret, and a copy of a
+ * true header stands at the wrong offset. Records of one write (all up to 256 KiB) have the
+ * payload right behind the header, then the meta. Larger ones are written while they arrive: first
+ * an OPEN header in sector 0 that says how long the region is, the payload from the second block
+ * on, at last the OBJECT header in sector 1. Nothing that is durable is ever written over, so a
+ * torn write can spoil only what was being added. An EVENTS payload is a run of
  *
  *     0 type u8  1 zero  2 note_len u16  4 zero u32  8 owner u64  16 blake3[32]  48 note
  *
- * What the log means: records in the order of `seq`. OBJECT and LARGE bring an object and link it to
- * their owner; DUP and LINK link one more owner; UNLINK takes one away; an object without owners is
- * gone; NOTE attaches a signature. state.c applies this, the same code at run time and at start.
+ * What the log means: records in the order of `seq`. OBJECT and LARGE bring an object and link it
+ * to their owner; DUP and LINK link one more owner; UNLINK takes one away; an object without
+ * owners is gone; NOTE attaches a signature. state.c applies this, the same code at run time and
+ * at start.
  *
  * Why a crash shows nothing half-written and loses nothing that was acknowledged:
- *  1. Under one lock, a record gets its place, its `seq`, and its first header (or all of it) is handed
- *     to the kernel; only then may the next record get a place. So a sync that makes a record durable
- *     finds the first headers of all records before it in the file written too: from the file's start
- *     one can walk to every acknowledged record.
- *  2. `synced` in a header says that all records up to this number were durable. Let S be the highest
- *     found in the whole store. A record with seq <= S is whole. One above S may have its header on disk
- *     and its payload not: recovery reads it and compares with its hash, and writes VOID over the header
- *     of one that does not match. It cannot have been acknowledged: that happens after the sync.
- *  3. Walking ends at the first place without a valid header. If that is a torn tail, what follows was
- *     never acknowledged (by 1), and the file is cut there and closed with an END record. It is rot, not
- *     tearing, when a record behind it, or in a later pack, proves that the place had been synced: a
- *     record Z behind it (its first header has number z) and any `synced` >= z. Then opening fails with
- *     CORRUPT instead of forgetting data.
- *  4. A file with a torn tail is never appended to again: so no header of a former life can lie in the
- *     way of a later walk.
+ *  1. Under one lock, a record gets its place, its `seq`, and its first header (or all of it)
+ *     is handed to the kernel; only then may the next record get a place. So a sync that makes
+ *     a record durable finds the first headers of all records before it in the file written
+ *     too: from the file's start one can walk to every acknowledged record.
+ *  2. `synced` in a header says that all records up to this number were durable. Let S be the
+ *     highest found in the whole store. A record with seq <= S is whole. One above S may have
+ *     its header on disk and its payload not: recovery reads it and compares with its hash,
+ *     and writes VOID over the header of one that does not match. It cannot have been
+ *     acknowledged: that happens after the sync.
+ *  3. Walking ends at the first place without a valid header. If that is a torn tail, what
+ *     follows was never acknowledged (by 1), and the file is cut there and closed with an END
+ *     record. It is rot, not tearing, when a record behind it, or in a later pack, proves that
+ *     the place had been synced: a record Z behind it (its first header has number z) and any
+ *     `synced` >= z. Then opening fails with CORRUPT instead of forgetting data.
+ *  4. A file with a torn tail is never appended to again: so no header of a former life can
+ *     lie in the way of a later walk.
  *  5. A pack gets its name only after its first block is durable.
  *
- * Changing the format: raise the version byte, keep the old decoder, add a golden file to the tests. */
+ * Changing the format: raise the version byte, keep the old decoder, add a golden file to the
+ * tests. */
 #include "cas/pack.h"
 
 #include <errno.h>
@@ -121,8 +124,8 @@ void rd_cas_head_encode(const struct rd_cas_head *head, const uint8_t secret[RD_
     rd_hash_blake3_keyed(secret, out, CHECK_AT, out + CHECK_AT);
 }
 
-/* A header with a good checksum was written by this program, but the bounds are checked all the same:
- * everything behind this point relies on them. */
+/* A header with a good checksum was written by this program, but the bounds are checked all the
+ * same: everything behind this point relies on them. */
 static bool head_fits(const struct rd_cas_head *head)
 {
     if (head->kind < RD_CAS_OPEN || head->kind > RD_CAS_END || head->capacity < RD_CAS_BLOCK ||
@@ -180,8 +183,7 @@ bool rd_cas_head_decode(const uint8_t in[RD_CAS_SECTOR], const uint8_t secret[RD
 
 uint64_t rd_cas_head_meta_at(const struct rd_cas_head *head)
 {
-    return head->offset + head->payload_off +
-           (head->kind == RD_CAS_LARGE ? 0 : head->payload_len);
+    return head->offset + head->payload_off + (head->kind == RD_CAS_LARGE ? 0 : head->payload_len);
 }
 
 void rd_cas_event_write(struct rd_buf *out, const struct rd_cas_event *event)

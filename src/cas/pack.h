@@ -16,10 +16,10 @@
 #include "cas/cas.h"
 
 enum {
-    RD_CAS_BLOCK = 4096,  /* records start at its multiples: no two share a page */
-    RD_CAS_SECTOR = 512,  /* a header's size: what disks write whole or not at all */
+    RD_CAS_BLOCK = 4096, /* records start at its multiples: no two share a page */
+    RD_CAS_SECTOR = 512, /* a header's size: what disks write whole or not at all */
     RD_CAS_SECRET_LEN = 32,
-    RD_CAS_EVENT_LEN = 48, /* without the note that may follow */
+    RD_CAS_EVENT_LEN = 48,      /* without the note that may follow */
     RD_CAS_EVENTS_MAX = 262144, /* bytes of events in one record; bounds what a reader must hold */
 };
 
@@ -37,10 +37,10 @@ void rd_cas_pack_head_encode(const struct rd_cas_pack_head *head, uint8_t out[RD
 bool rd_cas_pack_head_decode(const uint8_t in[RD_CAS_SECTOR], struct rd_cas_pack_head *ret);
 
 enum rd_cas_kind {
-    RD_CAS_OPEN = 1,   /* a region that is being filled; its final header comes in the next sector */
+    RD_CAS_OPEN = 1, /* a region that is being filled; its final header comes in the next sector */
     RD_CAS_OBJECT = 2, /* payload and meta */
-    RD_CAS_DUP = 3,    /* bytes that the store had already: counts as a link, the payload is waste */
-    RD_CAS_LARGE = 4,  /* meta; the payload is in large/ */
+    RD_CAS_DUP = 3,   /* bytes that the store had already: counts as a link, the payload is waste */
+    RD_CAS_LARGE = 4, /* meta; the payload is in large/ */
     RD_CAS_EVENTS = 5, /* payload: a run of events */
     RD_CAS_VOID = 6,   /* a record that recovery refused */
     RD_CAS_END = 7,    /* nothing follows in this pack */
@@ -58,14 +58,15 @@ struct rd_cas_head {
     uint64_t payload_len;
     uint64_t owner;
     uint64_t created_ms;
-    uint64_t large_id; /* LARGE: names the file */
-    struct rd_hash hash; /* of the payload */
+    uint64_t large_id;               /* LARGE: names the file */
+    struct rd_hash hash;             /* of the payload */
     uint8_t meta_check[RD_HASH_LEN]; /* BLAKE3 of the meta */
     char content_type[RD_CAS_TYPE_MAX + 1];
 };
 void rd_cas_head_encode(const struct rd_cas_head *head, const uint8_t secret[RD_CAS_SECRET_LEN],
                         uint8_t out[RD_CAS_SECTOR]);
-/* True when `in` is a header that was written for this very pack and offset, and its lengths fit. */
+/* True when `in` is a header that was written for this very pack and offset, and its lengths fit.
+ */
 bool rd_cas_head_decode(const uint8_t in[RD_CAS_SECTOR], const uint8_t secret[RD_CAS_SECRET_LEN],
                         uint64_t offset, struct rd_cas_head *ret);
 /* Where the meta lies in the file. */
@@ -85,9 +86,10 @@ void rd_cas_event_write(struct rd_buf *out, const struct rd_cas_event *event);
 /* The event at *pos, which moves behind it; false at the end or when the bytes are no event. */
 bool rd_cas_event_read(const uint8_t *data, size_t len, size_t *pos, struct rd_cas_event *ret);
 
-/* Reads the record at `offset` of a file of `size` bytes. NOT_FOUND when no valid header stands there.
- * For a region that was filled in place this is its final header; *ret_first is the number that the
- * region's first header had, always one that was given while the region was the pack's last. */
+/* Reads the record at `offset` of a file of `size` bytes. NOT_FOUND when no valid header stands
+ * there. For a region that was filled in place this is its final header; *ret_first is the number
+ * that the region's first header had, always one that was given while the region was the pack's
+ * last. */
 rd_err rd_cas_pack_walk(int fd, const uint8_t secret[RD_CAS_SECRET_LEN], uint64_t offset,
                         uint64_t size, struct rd_cas_head *ret, uint64_t *ret_first) RD_MUST;
 /* The first valid header at or after `offset`, for telling rot from a torn tail. */

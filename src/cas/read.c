@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Readers. A look-up takes the map lock for a probe and a reference to the pack's descriptor, never
- * while a disk works; what is read after that is safe from compaction and deletion, because the
- * descriptor outlives the file's name. The record's header is read and checked every time (one page,
- * usually in the cache); the payload is hashed once per object and process. */
+ * Readers. A look-up takes the map lock for a probe and a reference to the pack's descriptor,
+ * never while a disk works; what is read after that is safe from compaction and deletion, because
+ * the descriptor outlives the file's name. The record's header is read and checked every time (one
+ * page, usually in the cache); the payload is hashed once per object and process. */
 #include "cas/internal.h"
 
 #include <errno.h>
@@ -83,9 +83,8 @@ rd_err rd_cas_view_open(struct rd_cas *cas, const uint8_t blake3[RD_HASH_LEN],
     err = rd_cas_pack_walk(view.handle->fd, view.secret, view.offset, view.offset + capacity,
                            ret_head, &first);
     if (err == RD_ERR_NOT_FOUND ||
-        (err == RD_OK &&
-         ((ret_head->kind != RD_CAS_OBJECT && ret_head->kind != RD_CAS_LARGE) ||
-          memcmp(ret_head->hash.blake3, blake3, RD_HASH_LEN) != 0))) {
+        (err == RD_OK && ((ret_head->kind != RD_CAS_OBJECT && ret_head->kind != RD_CAS_LARGE) ||
+                          memcmp(ret_head->hash.blake3, blake3, RD_HASH_LEN) != 0))) {
         err = RD_ERR_CORRUPT;
     }
     if (err != RD_OK) {
@@ -165,8 +164,8 @@ rd_err rd_cas_open_object(struct rd_cas *cas, const uint8_t blake3[RD_HASH_LEN],
 {
     rd_err err = open_object(cas, blake3, ret);
     if (err == RD_ERR_CORRUPT) {
-        /* Between the look-up and the opening of a large file, the object may have been deleted or got
-         * another record. Then the second look says what is true now. */
+        /* Between the look-up and the opening of a large file, the object may have been deleted or
+         * got another record. Then the second look says what is true now. */
         err = is_gone(cas, blake3) ? RD_ERR_NOT_FOUND : open_object(cas, blake3, ret);
     }
     return err;
@@ -270,9 +269,9 @@ rd_err rd_cas_read_meta(struct rd_cas *cas, const uint8_t blake3[RD_HASH_LEN],
     rd_err err = rd_cas_read_record_meta(view.handle->fd, &head, &meta);
     if (err == RD_OK && view.note_handle != NULL) {
         note = rd_mem_alloc(note_len + 1);
-        err = note == NULL ? RD_ERR_NO_MEMORY
-                           : rd_fs_pread_all(view.note_handle->fd, note, note_len,
-                                             (off_t)view.note_at);
+        err = note == NULL
+                  ? RD_ERR_NO_MEMORY
+                  : rd_fs_pread_all(view.note_handle->fd, note, note_len, (off_t)view.note_at);
     }
     rd_cas_view_done(&view);
     RD_TRY(err);

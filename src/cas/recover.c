@@ -4,12 +4,13 @@
  *
  *  1. Every pack: first block, then its items from the hint file or by walking.
  *  2. S, the highest `synced` that any header or hint states.
- *  3. Every pack that is not closed by an END record: is what stands behind the last valid header rot
- *     (then CORRUPT) or a torn tail (then it is cut)? A pack whose hint says that the store was closed
- *     in order, with nothing behind it, goes on as the active one; an empty one is the spare.
+ *  3. Every pack that is not closed by an END record: is what stands behind the last valid
+ *     header rot (then CORRUPT) or a torn tail (then it is cut)? A pack whose hint says that
+ *     the store was closed in order, with nothing behind it, goes on as the active one; an
+ *     empty one is the spare.
  *  4. Records above S are read and compared with their hashes; VOID over those that fail.
- *  5. What was cut or voided is synced, and so is everything above S: a killed process leaves bytes that
- *     only the kernel has.
+ *  5. What was cut or voided is synced, and so is everything above S: a killed process leaves
+ *     bytes that only the kernel has.
  *  6. All items in the order of their numbers go through state.c.
  *  7. Files that nothing names are removed; objects that wait for a note are queued. */
 #include "cas/internal.h"
@@ -132,8 +133,8 @@ static rd_err look_beyond(struct recovery *r, struct found *found)
     struct rd_cas_head head;
     uint64_t first;
     for (uint64_t at = found->items.end;; at = head.offset + head.capacity) {
-        rd_err err = rd_cas_pack_search(pack->handle.fd, pack->head.secret, at, pack->size, &head,
-                                        &first);
+        rd_err err =
+            rd_cas_pack_search(pack->handle.fd, pack->head.secret, at, pack->size, &head, &first);
         if (err == RD_ERR_NOT_FOUND) {
             return RD_OK;
         }
@@ -459,7 +460,7 @@ static int by_id(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Files in large/ that no object names: commits that did not come to pass, and deletions that did. */
+/* Files in large/ that no object names: of failed commits, and of deletions. */
 static rd_err sweep_large(struct recovery *r)
 {
     char folder[RD_CAS_PATH_MAX];

@@ -2,8 +2,8 @@
  *
  * The scrub: reads everything that the store relies on and compares it with its checksums.
  *  1. Every object, by the index: header, payload, meta, and the file of a large one.
- *  2. Every pack: the first block, the chain of headers, and the payloads of EVENTS records (notes and
- *     deletions), none of which an object's own check covers.
+ *  2. Every pack: the first block, the chain of headers, and the payloads of EVENTS records
+ *     (notes and deletions), none of which an object's own check covers.
  * Bytes that nothing depends on (garbage, padding) are not looked at. */
 #include "cas/internal.h"
 
@@ -94,8 +94,8 @@ static bool next_pack(struct rd_cas *cas, uint32_t above, struct pack_view *ret)
     for (size_t i = 0; i < cas->pack_count && !found; i++) {
         struct rd_cas_pack *pack = cas->packs[i];
         if (pack->head.number > above) {
-            *ret = (struct pack_view){
-                .pack = pack, .tail = pack->tail, .number = pack->head.number};
+            *ret =
+                (struct pack_view){.pack = pack, .tail = pack->tail, .number = pack->head.number};
             memcpy(ret->secret, pack->head.secret, sizeof ret->secret);
             rd_cas_handle_ref(&pack->handle);
             found = true;
@@ -141,7 +141,8 @@ static rd_err scrub_pack(struct rd_cas_scrub *scrub, const struct pack_view *vie
         !rd_cas_pack_head_decode(sector, &pack_head) || pack_head.number != view->number) {
         report_at(scrub, view, 0, "first block");
     }
-    for (uint64_t offset = RD_CAS_BLOCK; offset < view->tail; offset = head.offset + head.capacity) {
+    for (uint64_t offset = RD_CAS_BLOCK; offset < view->tail;
+         offset = head.offset + head.capacity) {
         rd_err err = rd_cas_pack_walk(fd, view->secret, offset, view->tail, &head, &first);
         if (err == RD_ERR_NOT_FOUND || err == RD_ERR_CORRUPT || err == RD_ERR_IO) {
             report_at(scrub, view, offset, "record header");

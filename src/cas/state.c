@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the log means: the one place that turns records and events into the index, used while running
- * and, through rd_cas_state_replay, at start. Every function needs the map lock.
+ * What the log means: the one place that turns records and events into the index, used while
+ * running and, through rd_cas_state_replay, at start. Every function needs the map lock.
  *
  * Ownership is a set of (object, owner) links; in the order of the log the last word about a link
- * counts. An object lives while it has a link. Its place is its first record; a later record takes over
- * when it carries the newest number among records that claim to (superseding, or moved by compaction);
- * DUP records never claim. A link is entered when its record gets its number, marked not durable, and
- * the object is visible once one of its records was published. */
+ * counts. An object lives while it has a link. Its place is its first record; a later record takes
+ * over when it carries the newest number among records that claim to (superseding, or moved by
+ * compaction); DUP records never claim. A link is entered when its record gets its number, marked
+ * not durable, and the object is visible once one of its records was published. */
 #include "cas/internal.h"
 
 #include <string.h>
@@ -58,8 +58,7 @@ void rd_cas_state_drop_pack(struct rd_cas *cas, struct rd_cas_pack *pack)
 {
     for (size_t i = 0; i < cas->pack_count; i++) {
         if (cas->packs[i] == pack) {
-            memmove(&cas->packs[i], &cas->packs[i + 1],
-                    (cas->pack_count - i - 1) * sizeof(void *));
+            memmove(&cas->packs[i], &cas->packs[i + 1], (cas->pack_count - i - 1) * sizeof(void *));
             cas->pack_count--;
             return;
         }
@@ -179,8 +178,8 @@ rd_err rd_cas_state_link(struct rd_cas *cas, const struct rd_cas_item *item, boo
     struct rd_cas_link *link = rd_cas_entry_link(entry, item->owner);
     bool fresh = link == NULL;
     if (fresh) {
-        struct rd_cas_link made = {.owner = item->owner, .seq = item->seq,
-                                   .born = item->seq, .durable = durable};
+        struct rd_cas_link made = {
+            .owner = item->owner, .seq = item->seq, .born = item->seq, .durable = durable};
         rd_err err = rd_cas_entry_add(entry, &made);
         if (err != RD_OK) {
             if (added) {

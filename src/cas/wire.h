@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Little-endian numbers in byte arrays, for the formats of pack.c and hint.c: explicit, so that a data
- * directory can move between machines, and without casts that could be misaligned. */
+ * Little-endian numbers in byte arrays, for the formats of pack.c and hint.c: explicit, so that a
+ * data directory can move between machines, and without casts that could be misaligned. */
 #ifndef RD_CAS_WIRE_H
 #define RD_CAS_WIRE_H
 

@@ -8,8 +8,9 @@ static void test_sizes_and_ways_in(void **state)
 {
     (void)state;
     /* Around every border: sectors, blocks, the buffer, the file limit. */
-    static const size_t sizes[] = {0,      1,      511,    512,     513,     4095,    4096,   65536,
-                                   262143, 262144, 262145, 600000,  1048575, 1048576, 1048577, 1600000};
+    static const size_t sizes[] = {0,       1,       511,     512,    513,    4095,
+                                   4096,    65536,   262143,  262144, 262145, 600000,
+                                   1048575, 1048576, 1048577, 1600000};
     struct place place;
     place_make(&place);
     struct rd_cas_config config = small_config(&place);
@@ -17,17 +18,24 @@ static void test_sizes_and_ways_in(void **state)
         struct rd_cas *cas = must_open(&config);
         for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
             for (int way = 0; way < 4; way++) { /* hint right, none, too small, too large */
-                size_t hint = way == 0 ? sizes[i] : way == 1 ? 0 : way == 2 ? sizes[i] / 2
-                                                                            : sizes[i] * 2 + 9;
+                size_t hint = way == 0   ? sizes[i]
+                              : way == 1 ? 0
+                              : way == 2 ? sizes[i] / 2
+                                         : sizes[i] * 2 + 9;
                 uint64_t n = i * 10 + (uint64_t)way;
                 char *bytes = make_bytes(n, sizes[i]);
                 struct rd_hash hash, want;
                 rd_hash_blake3(bytes, sizes[i], want.blake3);
                 rd_hash_sha256(bytes, sizes[i], want.sha256);
                 if (pass == 0) {
-                    struct put put = {.owner = 7, .data = bytes, .len = sizes[i], .hint = hint,
-                                      .step = way == 3 ? 1000 : 70000, .type = "image/png",
-                                      .meta = "m", .meta_len = 1};
+                    struct put put = {.owner = 7,
+                                      .data = bytes,
+                                      .len = sizes[i],
+                                      .hint = hint,
+                                      .step = way == 3 ? 1000 : 70000,
+                                      .type = "image/png",
+                                      .meta = "m",
+                                      .meta_len = 1};
                     assert_int_equal(put_object(cas, &put, &hash), RD_OK);
                     assert_memory_equal(&hash, &want, sizeof want);
                 }
@@ -90,7 +98,11 @@ static void test_limits(void **state)
     char type[RD_CAS_TYPE_MAX + 2];
     memset(type, 'x', sizeof type);
     type[RD_CAS_TYPE_MAX + 1] = '\0';
-    struct put put = {.owner = 1, .data = "abc", .len = 3, .meta = meta, .type = "a/b",
+    struct put put = {.owner = 1,
+                      .data = "abc",
+                      .len = 3,
+                      .meta = meta,
+                      .type = "a/b",
                       .meta_len = RD_CAS_META_MAX};
     assert_int_equal(put_object(cas, &put, &hash), RD_OK);
     put.meta_len++;
@@ -108,8 +120,14 @@ static void test_limits(void **state)
 
     /* A streamed object whose meta is larger than the room kept for it. */
     char *bytes = make_bytes(4, 500000);
-    put = (struct put){.owner = 1, .data = bytes, .len = 500000, .hint = 500000, .step = 100000,
-                       .meta = meta, .meta_len = RD_CAS_META_MAX, .type = "a/b"};
+    put = (struct put){.owner = 1,
+                       .data = bytes,
+                       .len = 500000,
+                       .hint = 500000,
+                       .step = 100000,
+                       .meta = meta,
+                       .meta_len = RD_CAS_META_MAX,
+                       .type = "a/b"};
     assert_int_equal(put_object(cas, &put, &hash), RD_OK);
     assert_true(has_bytes(cas, &hash, bytes, 500000));
     struct rd_cas_meta got;
@@ -251,7 +269,8 @@ static void test_large_files(void **state)
     rd_cas_close(cas);
     char path[400];
     static const char *const strays[] = {"large/00000000000000aa", "tmp/00000000000000bb",
-                                         "packs/00000099.new", "packs/00000098.idx", "large/README"};
+                                         "packs/00000099.new", "packs/00000098.idx",
+                                         "large/README"};
     for (size_t i = 0; i < 5; i++) {
         (void)snprintf(path, sizeof path, "%s/%s", place.dir, strays[i]);
         int fd = open(path, O_CREAT | O_WRONLY, 0600);
@@ -277,8 +296,13 @@ static void test_notes(void **state)
     config.annotate_ctx = &notary;
     struct rd_cas *cas = must_open(&config);
     struct rd_hash hash, plain;
-    struct put put = {.owner = 1, .data = "one", .len = 3, .type = "a/b", .meta = "statement",
-                      .meta_len = 9, .want_note = true};
+    struct put put = {.owner = 1,
+                      .data = "one",
+                      .len = 3,
+                      .type = "a/b",
+                      .meta = "statement",
+                      .meta_len = 9,
+                      .want_note = true};
     assert_int_equal(put_object(cas, &put, &hash), RD_OK);
     assert_true(is_noted(cas, &hash, "statement", 9));
     /* The same again, with another meta: the first record and note stay. */
@@ -290,16 +314,26 @@ static void test_notes(void **state)
     /* Bytes that were first stored plainly get their note when they are made again with one. */
     struct put upload = {.owner = 3, .data = "two", .len = 3, .type = "c/d"};
     assert_int_equal(put_object(cas, &upload, &plain), RD_OK);
-    put = (struct put){.owner = 4, .data = "two", .len = 3, .type = "a/b", .meta = "second",
-                       .meta_len = 6, .want_note = true};
+    put = (struct put){.owner = 4,
+                       .data = "two",
+                       .len = 3,
+                       .type = "a/b",
+                       .meta = "second",
+                       .meta_len = 6,
+                       .want_note = true};
     assert_int_equal(put_object(cas, &put, &plain), RD_OK);
     assert_true(is_noted(cas, &plain, "second", 6));
     assert_true(rd_cas_owned_by(cas, plain.blake3, 3));
     /* A refused note fails the commit, and nothing is stored, not even after a restart. */
     notary.fail = RD_ERR_INTERNAL;
     struct rd_hash failed;
-    put = (struct put){.owner = 4, .data = "three", .len = 5, .type = "a/b", .meta = "third",
-                       .meta_len = 5, .want_note = true};
+    put = (struct put){.owner = 4,
+                       .data = "three",
+                       .len = 5,
+                       .type = "a/b",
+                       .meta = "third",
+                       .meta_len = 5,
+                       .want_note = true};
     assert_int_equal(put_object(cas, &put, &failed), RD_ERR_INTERNAL);
     assert_false(rd_cas_owned_by(cas, failed.blake3, 4));
     assert_false(has_bytes(cas, &failed, "three", 5));
@@ -316,7 +350,8 @@ static void test_notes(void **state)
     place_remove(&place);
 }
 
-/* Waits, by going through the committer's queue, until it has nothing left that was queued before. */
+/* Waits, by going through the committer's queue, until it has nothing left that was queued before.
+ */
 static void flush(struct rd_cas *cas)
 {
     struct rd_cas_job job = {.kind = RD_CAS_JOB_SYNC};
@@ -336,8 +371,13 @@ static void test_relaxed(void **state)
     config.annotate_ctx = &notary;
     struct rd_cas *cas = must_open(&config);
     struct rd_hash hash;
-    struct put put = {.owner = 1, .data = "one", .len = 3, .type = "a/b", .meta = "statement",
-                      .meta_len = 9, .want_note = true};
+    struct put put = {.owner = 1,
+                      .data = "one",
+                      .len = 3,
+                      .type = "a/b",
+                      .meta = "statement",
+                      .meta_len = 9,
+                      .want_note = true};
     assert_int_equal(put_object(cas, &put, &hash), RD_OK); /* called back inside commit */
     assert_true(has_bytes(cas, &hash, "one", 3));
     assert_int_equal(stats_of(cas).syncs, 0);
@@ -469,7 +509,8 @@ static void test_many_packs_and_lost_hints(void **state)
         }
         (void)put_n(cas, 1, 500 + (uint64_t)pass, 10); /* and it goes on */
         assert_int_equal(rd_cas_delete(cas, put_n(cas, 1, 600, 10).blake3, 1), RD_OK);
-        assert_int_equal(rd_cas_delete(cas, put_n(cas, 1, 500 + (uint64_t)pass, 10).blake3, 1), RD_OK);
+        assert_int_equal(rd_cas_delete(cas, put_n(cas, 1, 500 + (uint64_t)pass, 10).blake3, 1),
+                         RD_OK);
         rd_cas_close(cas);
     }
     place_remove(&place);

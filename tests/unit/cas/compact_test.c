@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Deletion and compaction: space comes back, what lives stays reachable (also for those who read while
- * it moves, and after restarts with and without hint files), what was deleted stays deleted although
- * its records may lie in packs that were not touched. */
+ * Deletion and compaction: space comes back, what lives stays reachable (also for those who read
+ * while it moves, and after restarts with and without hint files), what was deleted stays deleted
+ * although its records may lie in packs that were not touched. */
 #define PLACE_IN_MEMORY
 #include "support.h"
 
@@ -51,8 +51,14 @@ static void test_space_comes_back(void **state)
     for (uint64_t n = 0; n < COUNT; n++) {
         size_t len = n % 10 == 0 ? 450000 : n % 10 == 5 ? 300000 : LEN; /* large, streamed, small */
         char *bytes = make_bytes(n, len);
-        struct put put = {.owner = 1, .data = bytes, .len = len, .hint = len, .type = "a/b",
-                          .meta = &n, .meta_len = sizeof n, .want_note = true};
+        struct put put = {.owner = 1,
+                          .data = bytes,
+                          .len = len,
+                          .hint = len,
+                          .type = "a/b",
+                          .meta = &n,
+                          .meta_len = sizeof n,
+                          .want_note = true};
         assert_int_equal(put_object(cas, &put, &hashes[n]), RD_OK);
         put.owner = 2; /* everything has two owners */
         assert_int_equal(put_object(cas, &put, &hashes[n]), RD_OK);
@@ -157,7 +163,8 @@ static void test_open_objects_outlive_their_pack(void **state)
     assert_int_equal(rd_cas_delete(cas, hash.blake3, 1), RD_OK);
     assert_int_equal(rd_cas_compact(cas, 1, &freed), RD_OK);
     assert_true(freed >= 100000);
-    assert_int_equal(rd_cas_verify_object(cas, &gone), RD_OK); /* reads its bytes from the old file */
+    assert_int_equal(rd_cas_verify_object(cas, &gone),
+                     RD_OK); /* reads its bytes from the old file */
     assert_int_equal(rd_cas_verify_object(cas, &moved), RD_OK);
     rd_cas_release_object(&gone);
     rd_cas_release_object(&moved);
@@ -210,7 +217,8 @@ static struct {
     size_t count;
 } snapshots = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-/* Only on the committer, while the compaction waits for it: else writes would go on under the copy. */
+/* Only on the committer, while the compaction waits for it: else writes would go on under the copy.
+ */
 static int copying_sync(int fd)
 {
     int result = fdatasync(fd);
@@ -291,7 +299,8 @@ enum { LIVING = 24 };
 static void *read_on(void *arg)
 {
     struct reader *reader = arg;
-    for (uint64_t n = 0; !atomic_load(&reader->stop) || reader->reads < LIVING; n = (n + 1) % LIVING) {
+    for (uint64_t n = 0; !atomic_load(&reader->stop) || reader->reads < LIVING;
+         n = (n + 1) % LIVING) {
         if (!has_n(reader->cas, n, 20000 + n)) {
             return arg; /* it was there all the time */
         }

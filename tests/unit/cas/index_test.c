@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The key directory against a plain model: random inserts and removals, growth, the maximum, owners. */
+ * The key directory against a plain model: random inserts and removals, growth, the maximum,
+ * owners. */
 #include "support.h"
 
 static void name_of(uint64_t n, uint8_t out[RD_HASH_LEN])

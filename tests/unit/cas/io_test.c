@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Failure is a normal input: the Nth write, sync or allocation of a fixed story fails, for every N, in
- * two ways (a full disk, a dying one), and short writes happen all the time. The story must end in
- * clean errors; what was acknowledged must be there after a restart, and nothing else may be seen half. */
+ * Failure is a normal input: the Nth write, sync or allocation of a fixed story fails, for every
+ * N, in two ways (a full disk, a dying one), and short writes happen all the time. The story must
+ * end in clean errors; what was acknowledged must be there after a restart, and nothing else may
+ * be seen half. */
 #define PLACE_IN_MEMORY
 #include "support.h"
 
@@ -14,7 +15,7 @@ static struct {
     pthread_mutex_t lock;
     enum call call;
     int error;
-    size_t at; /* which call fails; counted from 1; 0: none */
+    size_t at;      /* which call fails; counted from 1; 0: none */
     bool on_and_on; /* all later ones too */
     size_t seen;
     bool shorten; /* writes take half at a time */
@@ -26,7 +27,8 @@ static bool fails(enum call call)
     bool hit = false;
     if (call == fault.call) {
         fault.seen++;
-        hit = fault.at != 0 && (fault.seen == fault.at || (fault.on_and_on && fault.seen > fault.at));
+        hit =
+            fault.at != 0 && (fault.seen == fault.at || (fault.on_and_on && fault.seen > fault.at));
     }
     pthread_mutex_unlock(&fault.lock);
     errno = hit ? fault.error : errno;
@@ -77,8 +79,14 @@ static void tell_story(struct rd_cas *cas, struct outcome *out)
     for (uint64_t n = 0; n < STORY; n++) {
         struct rd_hash hash;
         char *bytes = make_bytes(n, lens[n]);
-        struct put put = {.owner = 1, .data = bytes, .len = lens[n], .step = 50000, .type = "a/b",
-                          .hint = n % 3 == 0 ? 0 : lens[n], .meta = &n, .meta_len = sizeof n,
+        struct put put = {.owner = 1,
+                          .data = bytes,
+                          .len = lens[n],
+                          .step = 50000,
+                          .type = "a/b",
+                          .hint = n % 3 == 0 ? 0 : lens[n],
+                          .meta = &n,
+                          .meta_len = sizeof n,
                           .want_note = n % 2 == 0};
         out->put[n] = put_object(cas, &put, &hash);
         out->deleted[n] = false;
@@ -263,9 +271,9 @@ static void test_full_disk(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_writes_fail),   cmocka_unit_test(test_syncs_fail),
+        cmocka_unit_test(test_writes_fail),      cmocka_unit_test(test_syncs_fail),
         cmocka_unit_test(test_allocations_fail), cmocka_unit_test(test_short_writes),
-        cmocka_unit_test(test_final_failure), cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_final_failure),    cmocka_unit_test(test_full_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -89,7 +89,7 @@ static void test_every_flipped_bit(void **state)
         assert_false(rd_cas_head_decode(bytes, secret, head.offset, &back));
         bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
     }
-    assert_int_equal(back.seq, 77); /* untouched */
+    assert_int_equal(back.seq, 77);                                             /* untouched */
     assert_false(rd_cas_head_decode(bytes, secret, head.offset + 4096, &back)); /* elsewhere */
     memcpy(other, secret, sizeof other);
     other[31] ^= 1;
@@ -221,8 +221,12 @@ static void test_walk_and_search(void **state)
     int fd = open(path, O_RDWR | O_CREAT, 0600);
     uint64_t size = 0x100000, first = 0;
     assert_int_equal(ftruncate(fd, (off_t)size), 0);
-    struct rd_cas_head head = {.kind = RD_CAS_OPEN, .offset = 4096, .capacity = 8192, .seq = 5,
-                               .payload_off = 4096}, got;
+    struct rd_cas_head head = {.kind = RD_CAS_OPEN,
+                               .offset = 4096,
+                               .capacity = 8192,
+                               .seq = 5,
+                               .payload_off = 4096},
+                       got;
     assert_int_equal(rd_cas_pack_walk(fd, secret, 4096, size, &got, &first), RD_ERR_NOT_FOUND);
     assert_int_equal(rd_cas_pack_search(fd, secret, 4096, size, &got, &first), RD_ERR_NOT_FOUND);
     put_head(fd, head, 4096);
@@ -251,7 +255,8 @@ static void test_walk_and_search(void **state)
     assert_int_equal(rd_cas_pack_walk(fd, secret, 4096, 4096 + 8191, &got, &first),
                      RD_ERR_NOT_FOUND);
     assert_int_equal(rd_cas_pack_walk(fd, secret, size, size, &got, &first), RD_ERR_NOT_FOUND);
-    assert_int_equal(rd_cas_pack_walk(fd, secret, UINT64_MAX, size, &got, &first), RD_ERR_NOT_FOUND);
+    assert_int_equal(rd_cas_pack_walk(fd, secret, UINT64_MAX, size, &got, &first),
+                     RD_ERR_NOT_FOUND);
     /* The search finds it over a gap, and nothing behind it. */
     head.offset = 0x80000;
     put_head(fd, head, 0x80000);
@@ -265,8 +270,8 @@ static void test_walk_and_search(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_layout),      cmocka_unit_test(test_every_flipped_bit),
-        cmocka_unit_test(test_bounds),      cmocka_unit_test(test_events),
+        cmocka_unit_test(test_layout),          cmocka_unit_test(test_every_flipped_bit),
+        cmocka_unit_test(test_bounds),          cmocka_unit_test(test_events),
         cmocka_unit_test(test_walk_and_search),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Recovery. Three kinds of evidence:
- *  - a simulated disk: every write and sync of a run with several threads is recorded; then the run is
- *    cut at many points, unsynced sectors survive or vanish by chance, and a store is opened on what is
- *    left. Acknowledged is there and whole, deleted is gone, and nothing half-written can be seen;
+ *  - a simulated disk: every write and sync of a run with several threads is recorded; then
+ *    the run is cut at many points, unsynced sectors survive or vanish by chance, and a store
+ *    is opened on what is left. Acknowledged is there and whole, deleted is gone, and nothing
+ *    half-written can be seen;
  *  - kill -9 in the middle of writing, again and again;
  *  - files that were cut, garbled or forged at chosen places. */
 #define PLACE_IN_MEMORY
@@ -12,7 +13,8 @@
 #include <signal.h>
 #include <sys/wait.h>
 
-/* --- the simulated disk ---------------------------------------------------------------------------- */
+/* --- the simulated disk
+ * ---------------------------------------------------------------------------- */
 
 enum { FILES_MAX = 64, SECTOR = 512, OBJECTS_MAX = 400 };
 
@@ -59,8 +61,8 @@ static size_t file_of(int fd)
     }
     if (strstr(path, " (deleted)") == NULL) {
         bool pack = strncmp(name + 5, "packs/", 6) == 0;
-        (void)snprintf(disk.names[i], sizeof disk.names[i], "%.*s%s",
-                       (int)strcspn(name + 5, "."), name + 5, pack ? ".pack" : "");
+        (void)snprintf(disk.names[i], sizeof disk.names[i], "%.*s%s", (int)strcspn(name + 5, "."),
+                       name + 5, pack ? ".pack" : "");
     }
     if ((uint64_t)info.st_size > disk.sizes[i]) {
         disk.sizes[i] = (uint64_t)info.st_size;
@@ -320,7 +322,8 @@ static void test_power_cuts(void **state)
     place_remove(&place);
 }
 
-/* --- kill -9 --------------------------------------------------------------------------------------- */
+/* --- kill -9
+ * --------------------------------------------------------------------------------------- */
 
 static void tell(void *ctx, rd_err err)
 {
@@ -342,8 +345,8 @@ static void child_writes(const struct rd_cas_config *config, uint64_t first)
         struct rd_hash hash;
         size_t len = length_of(n);
         char *bytes = make_bytes(n, len);
-        struct rd_cas_commit commit = {.content_type = "a/b", .done = tell,
-                                       .ctx = (void *)(uintptr_t)n};
+        struct rd_cas_commit commit = {
+            .content_type = "a/b", .done = tell, .ctx = (void *)(uintptr_t)n};
         if (rd_cas_begin(cas, 1, n % 2 == 0 ? len : 0, &writer) != RD_OK ||
             rd_cas_data(writer, bytes, len) != RD_OK || rd_cas_seal(writer, &hash) != RD_OK ||
             rd_cas_commit(writer, &commit) != RD_OK) {
@@ -398,7 +401,8 @@ static void test_kill(void **state)
     place_remove(&place);
 }
 
-/* --- chosen damage --------------------------------------------------------------------------------- */
+/* --- chosen damage
+ * --------------------------------------------------------------------------------- */
 
 static void pack_path(const struct place *place, unsigned number, char out[400])
 {
@@ -494,7 +498,8 @@ static void test_torn_tails(void **state)
     place_make(&place);
     struct rd_cas_config config = small_config(&place);
     config.pack_bytes = 1 << 20;
-    config.durability = RD_CAS_RELAXED; /* nothing acknowledged as durable: every tail may be torn */
+    config.durability =
+        RD_CAS_RELAXED; /* nothing acknowledged as durable: every tail may be torn */
     config.relaxed_ms = 60000;
     struct rd_cas *cas = must_open(&config);
     static const size_t lens[] = {1000, 9000, 270000, 5000};
@@ -557,8 +562,8 @@ static void test_forged_records(void **state)
     config.relaxed_ms = 60000;
     struct rd_cas *cas = must_open(&config);
     struct rd_hash hash;
-    struct put put = {.owner = 2, .data = forged, .len = 400000, .hint = 400000, .step = 100000,
-                      .type = "a/b"};
+    struct put put = {
+        .owner = 2, .data = forged, .len = 400000, .hint = 400000, .step = 100000, .type = "a/b"};
     assert_int_equal(put_object(cas, &put, &hash), RD_OK); /* in a region */
     put.len = 200000;
     assert_int_equal(put_object(cas, &put, &hash), RD_OK); /* in one write */
@@ -589,10 +594,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_kill), /* first: it forks, while there are no threads */
-        cmocka_unit_test(test_power_cuts),
-        cmocka_unit_test(test_rot_is_told_from_tearing),
-        cmocka_unit_test(test_torn_tails),
-        cmocka_unit_test(test_forged_records),
+        cmocka_unit_test(test_power_cuts), cmocka_unit_test(test_rot_is_told_from_tearing),
+        cmocka_unit_test(test_torn_tails), cmocka_unit_test(test_forged_records),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The scrub: each byte that the store relies on is flipped, one at a time, and found; and a sound store
- * has nothing to report. */
+ * The scrub: each byte that the store relies on is flipped, one at a time, and found; and a sound
+ * store has nothing to report. */
 #define PLACE_IN_MEMORY
 #include "support.h"
 
@@ -65,12 +65,17 @@ static void test_every_byte(void **state)
     config.annotate_ctx = &notary;
     struct rd_cas *cas = must_open(&config);
     struct rd_hash hash;
-    struct put put = {.owner = 1, .data = "payload", .len = 7, .type = "a/b", .meta = "statement",
-                      .meta_len = 9, .want_note = true};
+    struct put put = {.owner = 1,
+                      .data = "payload",
+                      .len = 7,
+                      .type = "a/b",
+                      .meta = "statement",
+                      .meta_len = 9,
+                      .want_note = true};
     assert_int_equal(put_object(cas, &put, &hash), RD_OK);
     int fd = open_pack(&place);
-    flip_all(cas, fd, 0, 512, 1);                        /* the pack's first block */
-    flip_all(cas, fd, 4096, 4096 + 512 + 7 + 9, 1);      /* header, payload, meta */
+    flip_all(cas, fd, 0, 512, 1);                         /* the pack's first block */
+    flip_all(cas, fd, 4096, 4096 + 512 + 7 + 9, 1);       /* header, payload, meta */
     flip_all(cas, fd, 8192, 8192 + 512 + 48 + 5 + 32, 1); /* header, event, note */
     close(fd);
     rd_cas_close(cas);
@@ -88,8 +93,8 @@ static void test_streamed_and_large(void **state)
     struct rd_cas_object object;
     struct report report;
     int fd = open_pack(&place);
-    flip_all(cas, fd, 4096, 4096 + 1024, 16);             /* both headers */
-    flip_all(cas, fd, 8192, 8192 + 300000, 29989);        /* payload */
+    flip_all(cas, fd, 4096, 4096 + 1024, 16);      /* both headers */
+    flip_all(cas, fd, 8192, 8192 + 300000, 29989); /* payload */
     assert_int_equal(rd_cas_open_object(cas, streamed.blake3, &object), RD_OK);
     assert_int_equal(object.offset, 8192);
     rd_cas_release_object(&object);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the store's tests share: a folder that goes away, objects made from a number, and commits that
- * wait for their callback. Header only; every test program includes it once. */
+ * What the store's tests share: a folder that goes away, objects made from a number, and commits
+ * that wait for their callback. Header only; every test program includes it once. */
 #ifndef RD_TESTS_CAS_SUPPORT_H
 #define RD_TESTS_CAS_SUPPORT_H
 
@@ -34,8 +34,8 @@ struct place {
     char dir[300]; /* the store's */
 };
 
-/* Tests that sync a thousand times define PLACE_IN_MEMORY: then a RAM disk is taken where there is one.
- * The others run on whatever disk holds TMPDIR. */
+/* Tests that sync a thousand times define PLACE_IN_MEMORY: then a RAM disk is taken where there is
+ * one. The others run on whatever disk holds TMPDIR. */
 #ifdef PLACE_IN_MEMORY
 enum { IN_MEMORY = 1 };
 #else
@@ -166,7 +166,10 @@ struct done {
     int calls;
     rd_err err;
 };
-#define DONE_INIT {.lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER}
+#define DONE_INIT                                                                                  \
+    {                                                                                              \
+        .lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER                        \
+    }
 
 HELPER void on_done(void *ctx, rd_err err)
 {
@@ -233,8 +236,8 @@ HELPER struct rd_hash put_n(struct rd_cas *cas, uint64_t owner, uint64_t n, size
 {
     struct rd_hash hash;
     char *bytes = make_bytes(n, len);
-    struct put put = {.owner = owner, .data = bytes, .len = len, .hint = len,
-                      .type = "application/octet-stream"};
+    struct put put = {
+        .owner = owner, .data = bytes, .len = len, .hint = len, .type = "application/octet-stream"};
     assert_int_equal(put_object(cas, &put, &hash), RD_OK);
     rd_mem_free(bytes);
     return hash;
