@@ -177,6 +177,7 @@ static rd_err fill(struct loader *l, struct rd_config **ret)
     config->retention_days = raw->retention_days;
     copy_list(&raw->cors_origins, config->cors_origins, &config->cors_origins_count);
     copy_list(&raw->fetch_allow_hosts, config->fetch_allow_hosts, &config->fetch_allow_hosts_count);
+    config->fetch_ca_file = raw->fetch_ca_file;
     RD_TRY(fill_engines(l, config));
     config->internal = l->doc;
     *ret = config;

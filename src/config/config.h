@@ -54,6 +54,7 @@ struct rd_config {
     unsigned retention_days; /* 0: for ever */
     const char *fetch_allow_hosts[RD_CONFIG_LIST_MAX];
     size_t fetch_allow_hosts_count;
+    const char *fetch_ca_file; /* path or NULL: the system's authorities */
     struct rd_config_engine *engines;
     size_t engines_count;
     void *internal; /* the memory behind all of it */

@@ -70,6 +70,7 @@ static const struct rd_yaml_schema store_schema = {store_fields, COUNT(store_fie
 static const struct rd_yaml_field fetch_fields[] = {
     {"allow_hosts", RD_YAML_STRINGS, AT(fetch_allow_hosts), .max = RD_CONFIG_LIST_MAX,
      .form = &rd_config_form_host},
+    {"ca_file", RD_YAML_STRING, AT(fetch_ca_file), .form = &rd_config_form_path},
 };
 static const struct rd_yaml_schema fetch_schema = {fetch_fields, COUNT(fetch_fields), 0, NULL};
 

@@ -28,6 +28,7 @@ struct rd_config_raw {
     uint64_t pack_bytes, own_file_bytes, min_free_bytes;
     unsigned retention_days;
     struct rd_yaml_list fetch_allow_hosts; /* of const char * */
+    const char *fetch_ca_file;
     struct rd_yaml_list engines;           /* of struct rd_config_raw_engine */
 };
 

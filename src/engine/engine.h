@@ -11,6 +11,8 @@
  * MUST stop when a sink function returns an error, and pass that error to done(); MUST stop soon after
  * cancel() (between steps) and then give RD_ERR_CANCELLED unless it had already finished; MUST
  * produce only the media type that was asked for; MUST copy nothing it can stream.
+ * INVALID_REQUEST is for a source picture that cannot be decoded; its why begins with "image: " or
+ * "mask: ", and goes to the client. Every other why goes to the log only.
  * It MUST NOT call the sink after done(), hold the job after done(), block in start() or cancel(),
  * log, or read a configuration other than what open() got. */
 #ifndef RD_ENGINE_ENGINE_H

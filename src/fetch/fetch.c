@@ -45,6 +45,7 @@ struct fetch {
     size_t head_bytes; /* of this hop's header block */
     size_t discarded;  /* of this hop's body, when it is not the picture */
     bool exempt;       /* this hop's host is in allow_hosts */
+    bool reached;      /* a request of this hop went out */
     bool refused;      /* the guard stopped an address of this hop */
     bool too_large;
 };
@@ -102,6 +103,7 @@ static int on_prereq(void *user, char *peer_ip, char *local_ip, int peer_port, i
         allowed = rd_fetch_address_allowed((const struct sockaddr *)&in6);
     }
     fetch->refused = fetch->refused || !allowed;
+    fetch->reached = allowed;
     return allowed ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
 }
 
@@ -156,6 +158,8 @@ static bool set_constant(struct fetch *fetch)
     ok = ok && curl_easy_setopt(easy, CURLOPT_HEADERDATA, fetch) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_WRITEDATA, fetch) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_MAXFILESIZE_LARGE,
+                                (curl_off_t)fetch->options->max_bytes) == CURLE_OK;
     return ok && (ca_file == NULL || curl_easy_setopt(easy, CURLOPT_CAINFO, ca_file) == CURLE_OK);
 }
 
@@ -169,6 +173,11 @@ static rd_err outcome(const struct fetch *fetch, CURLcode code, struct rd_why *w
         return rd_why_set(why, RD_ERR_TOO_LARGE, "the image is larger than the limit");
     }
     RD_TRY(rd_buf_err(fetch->out));
+    if (fetch->head_bytes > RD_LIMIT_HEADER_BLOCK ||
+        (code == CURLE_OUT_OF_MEMORY && fetch->reached)) {
+        /* Older libcurl calls a header line without end "out of memory". */
+        return rd_why_set(why, RD_ERR_INVALID_REQUEST, "the host's header block is too large");
+    }
     for (size_t i = 0; i < sizeof outcomes / sizeof outcomes[0]; i++) {
         if (outcomes[i].code == code) {
             return rd_why_set(why, outcomes[i].err, "%s", outcomes[i].text);
@@ -191,13 +200,18 @@ static rd_err run_hop(struct fetch *fetch, const struct rd_fetch_url *url, uint6
     }
     fetch->exempt = url->exempt;
     fetch->refused = false;
+    fetch->reached = false;
     fetch->head_bytes = 0;
     fetch->discarded = 0;
     if (curl_easy_setopt(fetch->easy, CURLOPT_CURLU, url->parsed) != CURLE_OK ||
         curl_easy_setopt(fetch->easy, CURLOPT_TIMEOUT_MS, left_ms) != CURLE_OK) {
         return RD_ERR_NO_MEMORY;
     }
-    RD_TRY(outcome(fetch, curl_easy_perform(fetch->easy), why));
+    CURLcode code = curl_easy_perform(fetch->easy);
+    if (code == CURLE_WRITE_ERROR && fetch->discarded > DISCARD_MAX) {
+        code = CURLE_OK; /* an error page that is not read to its end: its status says enough */
+    }
+    RD_TRY(outcome(fetch, code, why));
     long status = 0;
     char *next = NULL;
     (void)curl_easy_getinfo(fetch->easy, CURLINFO_RESPONSE_CODE, &status);

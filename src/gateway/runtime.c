@@ -3,8 +3,10 @@
  * The reloadable part of the gateway. See runtime.h. */
 #include "gateway/runtime.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/fs.h"
 #include "base/id.h"
@@ -97,6 +99,14 @@ static rd_err check_models(const struct rd_runtime *runtime, struct rd_why *why)
     return RD_OK;
 }
 
+/* Found out now, by the operator, and not later, by somebody who sends a URL. */
+static rd_err check_ca_file(const struct rd_config *config, struct rd_why *why)
+{
+    const char *path = config->fetch_ca_file;
+    return path == NULL || access(path, R_OK) == 0 ? RD_OK
+                                                   : rd_why_errno(why, errno, "read fetch.ca_file", path);
+}
+
 static rd_err open_engines(struct rd_runtime *runtime, struct rd_why *why)
 {
     size_t count = runtime->config->engines_count;
@@ -134,6 +144,7 @@ rd_err rd_runtime_load(const char *config_path, struct rd_runtime **ret, struct 
     rd_err err = rd_config_load(rd_buf_cstr(&text), text.len,
                                 config_path == NULL ? "(defaults)" : config_path, &runtime->config, why);
     err = err == RD_OK ? load_catalogue(runtime, why) : err;
+    err = err == RD_OK ? check_ca_file(runtime->config, why) : err;
     err = err == RD_OK ? check_models(runtime, why) : err;
     err = err == RD_OK ? open_engines(runtime, why) : err;
     if (err != RD_OK) {

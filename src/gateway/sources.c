@@ -81,13 +81,14 @@ static rd_err load_url(struct rd_call *call, const char *url, char **ret, size_t
         .max_bytes = RD_LIMIT_UPLOAD_BYTES,
         .allow_hosts = config->fetch_allow_hosts,
         .allow_hosts_count = config->fetch_allow_hosts_count,
+        .ca_file = config->fetch_ca_file,
     };
     RD_AUTO_BUF struct rd_buf bytes;
     rd_buf_init(&bytes, RD_LIMIT_UPLOAD_BYTES);
     rd_err err = rd_fetch(url, &options, &bytes, why);
     if (err != RD_OK) {
         /* Whatever the other side did, it is the request's URL that cannot be used. */
-        return err == RD_ERR_NO_MEMORY ? err : RD_ERR_INVALID_REQUEST;
+        return err == RD_ERR_NO_MEMORY || err == RD_ERR_CONFIG ? err : RD_ERR_INVALID_REQUEST;
     }
     if (!rd_http_hold(call->exchange, bytes.len)) {
         return RD_ERR_NO_MEMORY;

@@ -57,9 +57,14 @@ def png_chunk(kind, data):
 
 
 def png_of_size(size):
-    """A sound PNG of exactly `size` bytes: a text chunk fills it up."""
+    """A sound PNG of exactly `size` bytes: text chunks fill it up."""
     base = picture()
-    return base[:33] + png_chunk(b"tEXt", b"Comment\0" + b"x" * (size - len(base) - 12 - 8)) + base[33:]
+    fill, chunks = size - len(base), []
+    while fill > 0:  # libpng takes no text chunk over 8 MB
+        part = fill if fill <= 5_000_000 else 4_000_000
+        chunks.append(png_chunk(b"tEXt", b"Comment\0" + b"x" * (part - 12 - 8)))
+        fill -= part
+    return base[:33] + b"".join(chunks) + base[33:]
 
 
 def png_bomb(width=60000, height=60000):

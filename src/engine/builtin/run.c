@@ -48,8 +48,13 @@ static rd_err load(struct work *work, const struct rd_source *from, struct rd_im
                           rd_task_name(work->generation->task));
     }
     struct rd_image image = {0};
-    RD_TRY(rd_image_decode(from->bytes, from->bytes_len, 3, &image, work->why));
-    rd_err err = rd_pulse_check(&work->pulse);
+    struct rd_why why = {.text = ""};
+    rd_err err = rd_image_decode(from->bytes, from->bytes_len, 3, &image, &why);
+    if (err != RD_OK) {
+        bool mask = from == &work->generation->mask;
+        return rd_why_set(work->why, err, "%s: %s", mask ? "mask" : "image", why.text);
+    }
+    err = rd_pulse_check(&work->pulse);
     if (err == RD_OK && image.width == width && image.height == height) {
         *ret = image; /* the pixels as they are, not resized to themselves */
         return RD_OK;

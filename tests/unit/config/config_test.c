@@ -24,7 +24,7 @@ static const char whole[] =
     "log: {format: text, level: warn}\n"
     "cors: {origins: [\"https://app.example.org\", 'http://localhost:3000']}\n"
     "store: {pack_size: 64MiB, own_file_over: 8MiB, min_free: 0, retention_days: 30}\n"
-    "fetch: {allow_hosts: [images.internal, 10.0.0.5, 'fd00::1']}\n"
+    "fetch: {allow_hosts: [images.internal, 10.0.0.5, 'fd00::1'], ca_file: /etc/own.pem}\n"
     "engines:\n"
     "  - {name: painter, type: builtin, slots: 2, models: [builtin/plasma]}\n"
     "  - {name: box1, type: http, url: \"http://10.0.0.5:9000/generate\", slots: 4,\n"
@@ -70,6 +70,7 @@ static void check_defaults(const struct rd_config *config)
     assert_true(config->min_free_bytes == 1ull << 30);
     assert_int_equal(config->retention_days, 0);
     assert_int_equal(config->fetch_allow_hosts_count, 0);
+    assert_null(config->fetch_ca_file);
     assert_int_equal(config->engines_count, 1);
     const struct rd_config_engine *engine = &config->engines[0];
     assert_string_equal(engine->engine.name, "builtin");
@@ -136,6 +137,7 @@ static void a_whole_file(void **state)
     assert_true(config->min_free_bytes == 0);
     assert_int_equal(config->retention_days, 30);
     assert_int_equal(config->fetch_allow_hosts_count, 3);
+    assert_string_equal(config->fetch_ca_file, "/etc/own.pem");
     assert_string_equal(config->fetch_allow_hosts[2], "fd00::1");
     assert_int_equal(config->engines_count, 3);
     assert_int_equal(config->engines[0].engine.slots, 2);

@@ -415,7 +415,7 @@ static void test_broken_answers(void **state)
 {
     (void)state;
     expect("http://127.0.0.1:%u/short/99", &opened, &plain, RD_ERR_INVALID_REQUEST, "ended early");
-    expect("http://127.0.0.1:%u/headers", &opened, &plain, RD_ERR_INVALID_REQUEST, "failed");
+    expect("http://127.0.0.1:%u/headers", &opened, &plain, RD_ERR_INVALID_REQUEST, "header block");
     static const unsigned statuses[] = {201, 204, 206, 300, 304, 400, 401,
                                         403, 404, 410, 429, 500, 503};
     for (size_t i = 0; i < sizeof statuses / sizeof statuses[0]; i++) {
