@@ -70,7 +70,7 @@ The commands that `bench/run.py` starts, so that a single figure can be looked a
 build/bench/bench-origin 0 65536        # or 1500000; prints its port
 build/render-gateway --data DIR --listen 127.0.0.1:0 --config gateway.yaml
 nginx -c nginx.conf
-BENCH_KEY=$(cat DIR/admin.key) BENCH_BODY='{body}' \
+BENCH_KEY=$(cat DIR/admin.key) BENCH_BODY='{body}' \\
   wrk -t1 -c{slots} -d3s -s bench/wrk.lua http://127.0.0.1:PORT{path}
 wrk -t1 -c{slots} -d3s -s bench/wrk.lua http://127.0.0.1:PORT/a/ASSET
 build/bench/bench-latency PORT REQUEST RATE 3 {slots}

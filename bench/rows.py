@@ -250,14 +250,21 @@ def ingest(bench, report, limit_s):
     rounds = max(3, bench.rounds) if not bench.quick else 1
     total = max(128, min(1024, int(128 * (limit_s - pilot_s) * 0.6 / pilot_s / rounds)))
     total = 128 if bench.quick else total
-    for size, figures in run_ingest(bench, total, rounds, limit_s * 2).items():
+    results = run_ingest(bench, total, rounds, limit_s * 2)
+    fastest = max(figures[3] for figures in results.values())
+    for size, figures in results.items():
         store, store_mb, bare, bare_mb, batch, _, median, low, high = figures
+        # Large objects come few to a sync, so the bare append waits more than the disk asks for: they
+        # must also keep up with the fastest bare append of the run, whatever its objects were.
+        met = median >= CAS_GOAL and (size == KIB64 or store_mb >= CAS_GOAL * fastest)
+        also = (f"; against the fastest bare append of the run, {fastest:,.0f} MB/s: "
+                f"{store_mb / fastest:.2f}, judged too" if size != KIB64 else "")
         report.add(f"CAS ingest, {NAMES[size]}, strict", f"at least {CAS_GOAL}",
                    f"{store:,.0f}/s, {store_mb:,.0f} MB/s; bare {bare:,.0f}/s, {bare_mb:,.0f} MB/s",
-                   f"{median:.2f} ({low:.2f} to {high:.2f})", median >= CAS_GOAL,
+                   f"{median:.2f} ({low:.2f} to {high:.2f})", met,
                    f"bench/cas_ingest, {total} MiB a round, {plural(rounds, 'round')}; bare: the same bytes "
                    f"appended to a preallocated file, unhashed, a fdatasync each {batch:.1f} objects, as "
-                   f"the store's own")
+                   f"the store's own{also}")
 
 
 # ---- memory ----
