@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fs.h"
 #include "base/id.h"
 #include "base/mem.h"
@@ -70,10 +71,12 @@ rd_err rd_data_prepare(const char *dir, struct rd_data_paths *ret, struct rd_why
     return rd_data_paths(dir, ret, why);
 }
 
+/* A live administrator: without one nobody could make keys any more. */
 static bool look_for_live(void *ctx, const struct rd_key *key)
 {
     bool *found = ctx;
-    *found = key->revoked_ms == 0;
+    *found = key->revoked_ms == 0 && (key->scopes & RD_SCOPE_ADMIN) != 0 &&
+             (key->expires_ms == 0 || key->expires_ms > rd_clock_wall_ms());
     return !*found;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * POST/GET /keys and DELETE /keys/{id}. Making keys takes the scope `admin`; listing and revoking one's
- * own tenant's takes `read`. The text of a key is in the answer that makes it and nowhere else. */
+ * own tenant's takes `read`, and revoking no scope that the caller's key lacks. The text of a key is in the answer that makes it and nowhere else. */
 #include <string.h>
 
 #include <jansson.h>
@@ -186,9 +186,37 @@ void rd_keys_list(struct rd_call *call)
     rd_reply_json(call, 200, &answer);
 }
 
+struct sought {
+    const char *id;
+    unsigned scopes; /* of the key with this id; 0: not found */
+};
+
+static bool seek_one(void *ctx, const struct rd_key *key)
+{
+    struct sought *sought = ctx;
+    if (strcmp(key->id, sought->id) == 0) {
+        sought->scopes = key->scopes;
+    }
+    return sought->scopes == 0;
+}
+
+/* Who is no administrator may end only keys that can do nothing which the caller's cannot: else one
+ * that only reads could lock its whole tenant out. */
+static rd_err may_revoke(struct rd_call *call)
+{
+    struct sought sought = {.id = call->args[0]};
+    if ((call->key.scopes & RD_SCOPE_ADMIN) != 0) {
+        return RD_OK;
+    }
+    RD_TRY(rd_store_key_list(call->gateway->store, call->key.tenant, seek_one, &sought));
+    return (sought.scopes & ~call->key.scopes) == 0 ? RD_OK : RD_ERR_FORBIDDEN;
+}
+
 void rd_keys_revoke(struct rd_call *call)
 {
-    rd_err err = rd_store_key_revoke(call->gateway->store, visible_tenant(call), call->args[0]);
+    rd_err err = may_revoke(call);
+    err = err == RD_OK ? rd_store_key_revoke(call->gateway->store, visible_tenant(call), call->args[0])
+                       : err;
     if (err != RD_OK) {
         rd_reply_error(call, err, NULL, NULL);
         return;

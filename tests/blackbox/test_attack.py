@@ -288,6 +288,26 @@ def test_racing_puts_store_one(gateway):
         assert gateway.get(ticket["asset_url"], key=None).content == content
 
 
+def test_a_key_cannot_end_one_that_may_do_more(gateway):
+    reader, worker = gateway.new_key("crew", scopes=["read"]), gateway.new_key("crew")
+    twin = gateway.new_key("crew", scopes=["read"])
+    refused = gateway.delete(f"/keys/{worker['id']}", key=reader["key"])
+    assert refused.status_code == 403 and gateway.get("/models", key=worker["key"]).status_code == 200
+    assert gateway.delete(f"/keys/{twin['id']}", key=reader["key"]).status_code == 204
+    assert gateway.delete(f"/keys/{reader['id']}", key=worker["key"]).status_code == 204
+
+
+def test_without_an_administrator_the_next_start_makes_one(start_gateway):
+    server = start_gateway()
+    key, kept = server.key, server.new_key("kept", scopes=["read"])["key"]
+    admin = next(k["id"] for k in server.get("/keys").json()["keys"] if "admin" in k["scopes"])
+    assert server.delete(f"/keys/{admin}").status_code == 204
+    assert server.stop() == 0
+    again = start_gateway()
+    assert again.key != key and again.get("/keys").status_code == 200
+    assert again.get("/models", key=kept).status_code == 200
+
+
 # ---- the end ----
 
 def test_busy_connections_do_not_hold_up_the_end(start_gateway):
