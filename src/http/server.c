@@ -19,6 +19,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <pthread.h>
@@ -585,9 +586,13 @@ uint16_t rd_http_port(const struct rd_http_server *server)
 void rd_http_quiesce(struct rd_http_server *server)
 {
     atomic_store(&server->closing, true);
-    int fd = MHD_quiesce_daemon(server->daemon);
-    if (fd >= 0) {
-        (void)close(fd);
+    /* Another socket takes the listener's number, and with its last descriptor the listener closes and
+     * leaves all epoll sets. Not MHD_quiesce_daemon: it and its workers take the listener out of the
+     * same epoll set, and whichever comes second aborts the process (0.9.75, 1.0.1). */
+    int idle = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (idle >= 0) { /* without a descriptor it goes on listening until rd_http_stop */
+        (void)dup3(idle, server->listen_fd, O_CLOEXEC);
+        (void)close(idle);
     }
 }
 
@@ -615,7 +620,7 @@ unsigned rd_http_open_connections(struct rd_http_server *server)
 void rd_http_stop(struct rd_http_server *server)
 {
     if (server->daemon != NULL) {
-        MHD_stop_daemon(server->daemon); /* closes the listener, unless quiesced */
+        MHD_stop_daemon(server->daemon); /* closes listen_fd as well */
     } else {
         rd_fs_close_ptr_(&server->listen_fd);
     }

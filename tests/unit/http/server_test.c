@@ -544,6 +544,34 @@ static void quiesce_keeps_what_is_open(void **state)
     harness_stop(server);
 }
 
+/* Stopping to listen while workers accept: libmicrohttpd's own way to do that aborts now and then. */
+static void quiesce_while_clients_come(void **state)
+{
+    (void)state;
+    enum { ROUNDS = 60, CLIENTS = 6 };
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        struct seen seen = {.max = 0};
+        struct rd_http_server *server = start(&seen);
+        int fds[CLIENTS];
+        for (unsigned i = 0; i < CLIENTS; i++) {
+            fds[i] = harness_connect(server);
+            if (i == round % CLIENTS) {
+                rd_http_quiesce(server);
+                for (unsigned k = i + 1; k < CLIENTS; k++) {
+                    fds[k] = -1;
+                }
+                break;
+            }
+        }
+        for (unsigned i = 0; i < CLIENTS; i++) {
+            if (fds[i] >= 0) {
+                (void)close(fds[i]);
+            }
+        }
+        harness_stop(server);
+    }
+}
+
 static void what_cannot_be_listened_on(void **state)
 {
     (void)state;
@@ -584,6 +612,7 @@ int main(void)
         cmocka_unit_test(a_client_that_leaves_in_the_body_ends_its_exchange),
         cmocka_unit_test(two_hundred_connections_at_once),
         cmocka_unit_test(quiesce_keeps_what_is_open),
+        cmocka_unit_test(quiesce_while_clients_come),
         cmocka_unit_test(what_cannot_be_listened_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
