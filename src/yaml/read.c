@@ -254,7 +254,7 @@ static rd_err read_enums(struct reader *r, const struct rd_yaml_node *node,
     struct rd_yaml_enums value = {0};
     RD_TRY(check_list(r, node, field));
     for (const struct rd_yaml_node *item = node->first; item != NULL; item = item->next) {
-        unsigned index;
+        unsigned index = 0;
         struct rd_yaml_field one = {.type = RD_YAML_ENUM, .name_of = field->name_of};
         RD_TRY(read_enum(r, item, &one, &index));
         if ((value.set & (1u << index)) != 0) {
