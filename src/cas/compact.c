@@ -509,16 +509,18 @@ static bool is_wasteful(const struct rd_cas_pack *pack, unsigned dead_percent)
     return dead > 0 && dead * 100 > used * (uint64_t)dead_percent;
 }
 
-/* The next pack above `number` that is worth compacting, referenced. */
-static struct rd_cas_pack *next_wasteful(struct rd_cas *cas, unsigned dead_percent, uint32_t above)
+/* The next pack with a number between the two that is worth compacting, referenced. */
+static struct rd_cas_pack *next_wasteful(struct rd_cas *cas, unsigned dead_percent, uint32_t above,
+                                         uint32_t below)
 {
     struct rd_cas_pack *found = NULL;
     pthread_mutex_lock(&cas->log);
     pthread_mutex_lock(&cas->map);
     for (size_t i = 0; i < cas->pack_count && found == NULL; i++) {
         struct rd_cas_pack *pack = cas->packs[i];
-        if (pack->head.number > above && pack->sealed && pack->open_regions == 0 &&
-            pack->last_seq <= cas->synced && is_wasteful(pack, dead_percent)) {
+        if (pack->head.number > above && pack->head.number < below && pack->sealed &&
+            pack->open_regions == 0 && pack->last_seq <= cas->synced &&
+            is_wasteful(pack, dead_percent)) {
             found = pack;
             rd_cas_handle_ref(&pack->handle);
         }
@@ -555,8 +557,11 @@ rd_err rd_cas_compact(struct rd_cas *cas, unsigned dead_percent, uint64_t *ret_f
     }
     pthread_mutex_lock(&cas->maintain);
     rd_err first_err = close_active(cas, dead_percent);
+    pthread_mutex_lock(&cas->log);
+    uint32_t below = cas->next_number; /* packs made from here on wait for the next time */
+    pthread_mutex_unlock(&cas->log);
     while (first_err == RD_OK || first_err == RD_ERR_CORRUPT) {
-        pack = next_wasteful(cas, dead_percent, above);
+        pack = next_wasteful(cas, dead_percent, above, below);
         if (pack == NULL) {
             break;
         }
