@@ -161,7 +161,7 @@ static void base64_of_rfc_4648(void **state)
 static void base64_round_trips(void **state)
 {
     (void)state;
-    uint8_t bytes[200];
+    uint8_t bytes[200] = {0};
     for (size_t len = 0; len < sizeof bytes; len++) {
         char standard[300];
         char url[300];
