@@ -92,7 +92,7 @@ static void tidy(struct rd_gateway *gateway)
     }
 }
 
-/* Serves until a signal says stop. False when the object store has failed: exit non-zero then. */
+/* Serves until a signal says stop. False when a store has failed for good: exit non-zero then. */
 static bool serve(struct rd_gateway *gateway, const struct rd_gateway_options *options, int signals)
 {
     uint64_t next_tidy = rd_clock_mono_ns() + RETENTION_EVERY_MS * (uint64_t)1000000;
@@ -107,10 +107,12 @@ static bool serve(struct rd_gateway *gateway, const struct rd_gateway_options *o
             reload(gateway, options->config);
         }
         rd_runtime_collect();
-        if (!rd_cas_healthy(gateway->cas)) {
-            rd_log(RD_LOG_ERROR, "the object store failed to write or sync; stopping, so that nothing is "
-                                 "accepted that cannot be kept",
-                   NULL);
+        bool objects = rd_cas_healthy(gateway->cas);
+        if (!objects || !rd_store_healthy(gateway->store)) {
+            rd_log(RD_LOG_ERROR, "a store failed to write or sync; stopping, so that nothing is accepted "
+                                 "that cannot be kept",
+                   (struct rd_log_field[]){RD_LOG_STR("store", objects ? "render.db" : "objects"),
+                                           RD_LOG_END});
             return false;
         }
         if (rd_clock_mono_ns() > next_tidy) {

@@ -10,6 +10,7 @@
 #include "base/limits.h"
 #include "base/text.h"
 #include "gateway/intake.h"
+#include "request/json.h"
 
 void rd_upload_create(struct rd_call *call)
 {
@@ -17,7 +18,11 @@ void rd_upload_create(struct rd_call *call)
     struct rd_arena *arena = rd_http_arena(call->exchange);
     struct rd_problems problems = {.count = 0};
     json_error_t error;
-    json_t *json = json_loadb(rd_buf_cstr(body), body->len, JSON_REJECT_DUPLICATES, &error);
+    json_t *json = rd_json_load(rd_buf_cstr(body), body->len, JSON_REJECT_DUPLICATES, &error);
+    if (json == NULL && json_error_code(&error) == json_error_out_of_memory) {
+        rd_reply_error(call, RD_ERR_NO_MEMORY, NULL, NULL);
+        return;
+    }
     if (!json_is_object(json)) {
         rd_reply_problem(call, RD_ERR_INVALID_JSON, "", json == NULL ? "json" : "type",
                          json == NULL ? error.text : "expected an object: {...}");
@@ -42,7 +47,7 @@ void rd_upload_create(struct rd_call *call)
         rd_problems_add(&problems, arena, "bytes", "range", "from 1 to %d", RD_LIMIT_UPLOAD_BYTES);
     }
     json_decref(json);
-    if (problems.count > 0) {
+    if (problems.count + problems.dropped > 0) {
         rd_reply_problems(call, RD_ERR_INVALID_REQUEST, &problems);
         return;
     }
