@@ -336,7 +336,7 @@ def test_busy_connections_do_not_hold_up_the_end(start_gateway):
     assert code == 0 and time.monotonic() - started < 20
 
 
-@pytest.mark.skipif(not os.environ.get("RENDER_SLOW_TESTS"), reason="takes the drain's minute: RENDER_SLOW_TESTS=1")
+@pytest.mark.soak  # takes the drain's minute
 def test_an_engine_that_never_ends_does_not_make_the_end_a_crash(start_gateway):
     """After the drain's minute what still runs is cancelled, and its client told so."""
     release = threading.Event()
