@@ -92,10 +92,29 @@ void rd_info_ready(struct rd_call *call)
     rd_reply_json(call, ready ? 200 : 503, &body);
 }
 
+/* The lines of a metric stand together, or Prometheus does not know what they belong to. */
+static void write_slots(struct rd_runtime *runtime, struct rd_buf *out)
+{
+    rd_buf_str(out, "# HELP render_backend_slots slots of a backend\n"
+                    "# TYPE render_backend_slots gauge\n");
+    for (size_t i = 0; i < runtime->backends_count; i++) {
+        const struct rd_engine_config *engine = &runtime->backends[i].config->engine;
+        rd_buf_printf(out, "render_backend_slots{backend=\"%s\"} %u\n", engine->name, engine->slots);
+    }
+    rd_buf_str(out, "# HELP render_backend_slots_taken slots of a backend in use\n"
+                    "# TYPE render_backend_slots_taken gauge\n");
+    pthread_mutex_lock(&runtime->lock);
+    for (size_t i = 0; i < runtime->backends_count; i++) {
+        const struct rd_backend *backend = &runtime->backends[i];
+        rd_buf_printf(out, "render_backend_slots_taken{backend=\"%s\"} %u\n",
+                      backend->config->engine.name, backend->taken);
+    }
+    pthread_mutex_unlock(&runtime->lock);
+}
+
 static void write_gauges(struct rd_call *call, struct rd_buf *out)
 {
     struct rd_gateway *gateway = call->gateway;
-    struct rd_runtime *runtime = call->runtime;
     struct rd_cas_stats stats;
     rd_cas_stats(gateway->cas, &stats);
     const struct {
@@ -117,19 +136,7 @@ static void write_gauges(struct rd_call *call, struct rd_buf *out)
     for (size_t i = 0; i < sizeof gauges / sizeof gauges[0]; i++) {
         rd_metrics_line(out, gauges[i].name, "gauge", gauges[i].help, gauges[i].value);
     }
-    rd_buf_str(out, "# HELP render_backend_slots slots of a backend\n"
-                    "# TYPE render_backend_slots gauge\n"
-                    "# HELP render_backend_slots_taken slots of a backend in use\n"
-                    "# TYPE render_backend_slots_taken gauge\n");
-    pthread_mutex_lock(&runtime->lock);
-    for (size_t i = 0; i < runtime->backends_count; i++) {
-        const struct rd_backend *backend = &runtime->backends[i];
-        const char *name = backend->config->engine.name;
-        rd_buf_printf(out, "render_backend_slots{backend=\"%s\"} %u\n", name,
-                      backend->config->engine.slots);
-        rd_buf_printf(out, "render_backend_slots_taken{backend=\"%s\"} %u\n", name, backend->taken);
-    }
-    pthread_mutex_unlock(&runtime->lock);
+    write_slots(call->runtime, out);
 }
 
 void rd_info_metrics(struct rd_call *call)

@@ -92,10 +92,25 @@ static void tidy(struct rd_gateway *gateway)
     }
 }
 
+/* A gateway without its signer is not ready, so nobody may send the request that would start it again. */
+static void keep_signer(struct rd_gateway *gateway, bool *lost)
+{
+    if (!rd_signer_alive(gateway->signer) && rd_signer_revive(gateway->signer) != RD_OK) {
+        if (!*lost) { /* tried on and on, told once */
+            rd_log(RD_LOG_ERROR, "the signer has ended and does not start again", NULL);
+        }
+        *lost = true;
+    } else if (*lost) {
+        rd_log(RD_LOG_WARN, "the signer runs again", NULL);
+        *lost = false;
+    }
+}
+
 /* Serves until a signal says stop. False when a store has failed for good: exit non-zero then. */
 static bool serve(struct rd_gateway *gateway, const struct rd_gateway_options *options, int signals)
 {
     uint64_t next_tidy = rd_clock_mono_ns() + RETENTION_EVERY_MS * (uint64_t)1000000;
+    bool signer_lost = false;
     for (;;) {
         struct pollfd poller = {.fd = signals, .events = POLLIN};
         int ready = poll(&poller, 1, HOUSEKEEPING_MS);
@@ -107,6 +122,7 @@ static bool serve(struct rd_gateway *gateway, const struct rd_gateway_options *o
             reload(gateway, options->config);
         }
         rd_runtime_collect();
+        keep_signer(gateway, &signer_lost);
         bool objects = rd_cas_healthy(gateway->cas);
         if (!objects || !rd_store_healthy(gateway->store)) {
             rd_log(RD_LOG_ERROR, "a store failed to write or sync; stopping, so that nothing is accepted "

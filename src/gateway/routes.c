@@ -308,6 +308,7 @@ static void log_request(struct rd_call *call, uint64_t ns, bool sent)
     if (!rd_log_enabled(level)) {
         return;
     }
+    bool head = rd_http_request_method(x) == RD_HTTP_HEAD;
     /* No path: it may hold an upload's secret. The route's name and the request id find everything. */
     const struct rd_log_field fields[] = {
         RD_LOG_STR("request_id", rd_http_request_id(x)),
@@ -319,7 +320,7 @@ static void log_request(struct rd_call *call, uint64_t ns, bool sent)
         RD_LOG_INT("status", status),
         RD_LOG_STR("client", sent ? NULL : "left"),
         RD_LOG_INT("bytes_in", rd_http_body_received(x)),
-        RD_LOG_INT("bytes_out", rd_http_reply_bytes(x)),
+        RD_LOG_INT("bytes_out", head ? 0 : rd_http_reply_bytes(x)),
         RD_LOG_NUM("ms", (double)(ns / 1000) / 1000),
         RD_LOG_NUM("engine_ms", (double)(call->engine_ns / 1000) / 1000),
         RD_LOG_STR("error", call->error_text[0] == '\0' ? NULL : call->error_text),

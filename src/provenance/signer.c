@@ -449,6 +449,14 @@ bool rd_signer_alive(struct rd_signer *signer)
     return alive;
 }
 
+rd_err rd_signer_revive(struct rd_signer *signer)
+{
+    (void)pthread_mutex_lock(&signer->lock);
+    rd_err err = ensure_running(signer);
+    (void)pthread_mutex_unlock(&signer->lock);
+    return err;
+}
+
 void rd_signer_stop(struct rd_signer *signer)
 {
     if (signer == NULL) {

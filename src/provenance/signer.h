@@ -38,6 +38,8 @@ rd_err rd_signer_sign(struct rd_signer *signer, struct rd_signer_item *items, si
 /* Whether the process runs; reaps it when it has ended. For readiness probes; never blocks for
  * long. */
 bool rd_signer_alive(struct rd_signer *signer) RD_MUST;
+/* Starts it again when it does not run, at most once a second. STORAGE when it does not come up. */
+rd_err rd_signer_revive(struct rd_signer *signer) RD_MUST;
 int rd_signer_pid(const struct rd_signer *signer); /* for logs; 0 when it does not run */
 /* Closes the channel, waits for the process, frees. */
 void rd_signer_stop(struct rd_signer *signer);

@@ -54,6 +54,7 @@ class Gateway:
         self.port = int(self.port)
         self.key = (self.data / "admin.key").read_text().strip()
         self.session = requests.Session()
+        self.secrets = {self.key}  # of which none may ever stand in the log
 
     def log(self):
         return self.log_path.read_text(errors="replace")
@@ -63,7 +64,11 @@ class Gateway:
         if key is not None:
             headers.setdefault("Authorization", f"Bearer {key or self.key}")
         url = path if path.startswith("http") else self.url + path
-        return self.session.request(method, url, headers=headers, timeout=kw.pop("timeout", 120), **kw)
+        answer = self.session.request(method, url, headers=headers, timeout=kw.pop("timeout", 120), **kw)
+        if method == "POST" and answer.status_code in (200, 201) and path in ("/keys", "/uploads"):
+            made = answer.json()
+            self.secrets.add(made["key"] if path == "/keys" else made["upload_url"].rsplit("/", 1)[1])
+        return answer
 
     def get(self, path, **kw):
         return self.request("GET", path, **kw)
@@ -80,6 +85,8 @@ class Gateway:
     def generate(self, prompt="a red circle", path="/image/builtin/plasma/t2i", format="512",
                  accept=None, key="", query="", **fields):
         headers = {"Accept": accept} if accept else {}
+        if len(prompt) > 11:  # shorter ones are words that may stand there for other reasons
+            self.secrets.add(prompt)
         return self.post(f"{path}?format={format}{query}", key=key, headers=headers,
                          json={"prompt": prompt, **fields})
 
@@ -100,6 +107,8 @@ class Gateway:
         self.process.stdout.close()
         self.log_file.close()
         self.session.close()
+        log = self.log()
+        assert not [secret for secret in self.secrets if secret in log]
         return code
 
 
