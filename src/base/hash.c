@@ -3,9 +3,10 @@
  * BLAKE3 through the official C code, SHA-256 through OpenSSL (which uses the processor's SHA
  * instructions; libsodium's does not). See hash.h.
  *
- * OpenSSL's EVP interface takes memory for each hash, also to start over, so it could fail in the middle
- * of a request, where nobody can do anything sensible. The functions below it take none and cannot fail;
- * they are called deprecated because they know no providers, and that is what is wanted here. */
+ * OpenSSL's EVP interface takes memory for each hash, also to start over, so it could fail in the
+ * middle of a request, where nobody can do anything sensible. The functions below it take none and
+ * cannot fail; they are called deprecated because they know no providers, and that is what is
+ * wanted here. */
 #define OPENSSL_SUPPRESS_DEPRECATED
 #include "base/hash.h"
 
@@ -20,8 +21,8 @@ struct rd_hasher {
     SHA256_CTX sha256;
 };
 
-/* BLAKE3 looks at the processor on its first call, and stores what it saw without a lock. So the first
- * call happens here, before there are threads. */
+/* BLAKE3 looks at the processor on its first call, and stores what it saw without a lock. So the
+ * first call happens here, before there are threads. */
 __attribute__((constructor)) static void look_at_processor(void)
 {
     blake3_hasher hasher;

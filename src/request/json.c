@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * See json.h. The library's allocations go through base/mem.h, and a failed one leaves a mark on its
- * thread; a parse that ends with the mark set failed for want of memory, whatever the library says. */
+ * See json.h. The library's allocations go through base/mem.h, and a failed one leaves a mark on
+ * its thread; a parse that ends with the mark set failed for want of memory, whatever the library
+ * says. */
 #include "request/json.h"
 
 #include <stdbool.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The JSON library with one gap closed: it calls some failures of memory "invalid", which would tell
- * a client that a good body is wrong. Here every failed allocation of a parse is noticed. */
+ * The JSON library with one gap closed: it calls some failures of memory "invalid", which would
+ * tell a client that a good body is wrong. Here every failed allocation of a parse is noticed. */
 #ifndef RD_REQUEST_JSON_H
 #define RD_REQUEST_JSON_H
 

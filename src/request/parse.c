@@ -103,8 +103,8 @@ static rd_err load(struct rd_parse *parse, json_t **ret_root, size_t *ret_big)
     *ret_big = 0;
     if (root == NULL && json_error_code(&error) == json_error_numeric_overflow) {
         *ret_big = (size_t)error.position;
-        root =
-            rd_json_load(parse->scan.text, parse->scan.len, flags | JSON_DECODE_INT_AS_REAL, &error);
+        root = rd_json_load(parse->scan.text, parse->scan.len, flags | JSON_DECODE_INT_AS_REAL,
+                            &error);
     }
     if (root == NULL) {
         enum json_error_code code = json_error_code(&error);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Makes one call of a running gateway fail, chosen by number: a library for LD_PRELOAD that stands
- * before the C library's allocation functions and its ways to change a file. tests/blackbox/test_faults.py
- * arms it for every number that a request reaches, one after the other.
+ * before the C library's allocation functions and its ways to change a file.
+ * tests/blackbox/test_faults.py arms it for every number that a request reaches, one after the
+ * other.
  *
  * The two sides share a small file, mapped by both; its path is in RENDER_FAULTS:
  *
@@ -11,13 +12,14 @@
  *     i64 countdown  taken down by each call of that kind; the call that takes it to 0 fails
  *     u32 fired      set to 1 by that call
  *
- * Arming is the test's write of the other fields and then of `kind`. A countdown that is not reached goes
- * on below nothing: what is left of it says how many calls there were. Only render-gateway itself
- * counts, not the processes that it starts. The place of the failing call is shown on standard error.
+ * Arming is the test's write of the other fields and then of `kind`. A countdown that is not
+ * reached goes on below nothing: what is left of it says how many calls there were. Only
+ * render-gateway itself counts, not the processes that it starts. The place of the failing call is
+ * shown on standard error.
  *
- * Why not --wrap at link time: the libraries' own allocations must fail, too. Why not a sanitizer build:
- * its allocator cannot be preloaded over; leaks and overruns on these paths are looked for by the unit
- * tests that fail allocations one by one under the address sanitizer. */
+ * Why not --wrap at link time: the libraries' own allocations must fail, too. Why not a sanitizer
+ * build: its allocator cannot be preloaded over; leaks and overruns on these paths are looked for
+ * by the unit tests that fail allocations one by one under the address sanitizer. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <execinfo.h>
@@ -60,8 +62,8 @@ __attribute__((constructor)) static void find_switchboard(void)
         return;
     }
     int fd = open(path, O_RDWR | O_CLOEXEC);
-    void *map = fd < 0 ? MAP_FAILED
-                       : mmap(NULL, sizeof *faults, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    void *map =
+        fd < 0 ? MAP_FAILED : mmap(NULL, sizeof *faults, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (map == MAP_FAILED) {
         abort(); /* a test that injects nothing must not pass */
     }
@@ -71,7 +73,8 @@ __attribute__((constructor)) static void find_switchboard(void)
     faults = map;
 }
 
-/* Where it was, to standard error, which is the gateway's log: `addr2line -fe PROGRAM ADDRESS` reads it. */
+/* Where it was, to standard error, which is the gateway's log: `addr2line -fe PROGRAM ADDRESS`
+ * reads it. */
 static void show_place(void)
 {
     static const char title[] = "the call that fails:\n";
@@ -84,7 +87,8 @@ static void show_place(void)
 
 static bool falls(enum kind kind)
 {
-    if (faults == NULL || atomic_load_explicit(&faults->kind, memory_order_relaxed) != (uint32_t)kind ||
+    if (faults == NULL ||
+        atomic_load_explicit(&faults->kind, memory_order_relaxed) != (uint32_t)kind ||
         atomic_fetch_sub(&faults->countdown, 1) != 1) {
         return false;
     }
@@ -146,14 +150,14 @@ int posix_memalign(void **ret, size_t alignment, size_t size)
 /* ---- writes ---- */
 
 /* The next function of that name behind this library. */
-#define NEXT(name)                                                         \
-    __extension__({                                                        \
-        static __typeof__(&name) next_;                                    \
-        if (next_ == NULL) {                                               \
-            void *found_ = dlsym(RTLD_NEXT, #name);                        \
-            memcpy(&next_, &found_, sizeof next_);                         \
-        }                                                                  \
-        next_;                                                             \
+#define NEXT(name)                                                                                 \
+    __extension__({                                                                                \
+        static __typeof__(&name) next_;                                                            \
+        if (next_ == NULL) {                                                                       \
+            void *found_ = dlsym(RTLD_NEXT, #name);                                                \
+            memcpy(&next_, &found_, sizeof next_);                                                 \
+        }                                                                                          \
+        next_;                                                                                     \
     })
 
 static bool is_file(int fd)
@@ -172,12 +176,12 @@ static bool write_falls(void)
     return true;
 }
 
-#define WRITE(call_whole, call_half)                       \
-    do {                                                   \
-        if (!is_file(fd) || !write_falls()) {              \
-            return call_whole;                             \
-        }                                                  \
-        return errno == 0 ? (call_half) : (ssize_t)-1;     \
+#define WRITE(call_whole, call_half)                                                               \
+    do {                                                                                           \
+        if (!is_file(fd) || !write_falls()) {                                                      \
+            return call_whole;                                                                     \
+        }                                                                                          \
+        return errno == 0 ? (call_half) : (ssize_t)-1;                                             \
     } while (0)
 
 ssize_t write(int fd, const void *data, size_t len)
@@ -197,7 +201,8 @@ ssize_t pwrite64(int fd, const void *data, size_t len, off64_t offset)
 
 ssize_t writev(int fd, const struct iovec *parts, int count)
 {
-    WRITE(NEXT(writev)(fd, parts, count), NEXT(write)(fd, parts[0].iov_base, (parts[0].iov_len + 1) / 2));
+    WRITE(NEXT(writev)(fd, parts, count),
+          NEXT(write)(fd, parts[0].iov_base, (parts[0].iov_len + 1) / 2));
 }
 
 ssize_t pwritev(int fd, const struct iovec *parts, int count, off_t offset)

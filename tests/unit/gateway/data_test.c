@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * data.c: what the first start puts into the data folder, what later starts accept there, and what
- * each fault is called. The search for render-signer looks beside the running program, so this program
- * copies itself into a folder laid out as an installation and runs the copy (`--signer`). */
+ * each fault is called. The search for render-signer looks beside the running program, so this
+ * program copies itself into a folder laid out as an installation and runs the copy (`--signer`).
+ */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -301,8 +302,10 @@ int main(int argc, char **argv)
         return print_signer();
     }
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(the_signer_is_found_beside_the_program, make_root, remove_root),
-        cmocka_unit_test_setup_teardown(the_folder_is_made_private_and_must_be, make_root, remove_root),
+        cmocka_unit_test_setup_teardown(the_signer_is_found_beside_the_program, make_root,
+                                        remove_root),
+        cmocka_unit_test_setup_teardown(the_folder_is_made_private_and_must_be, make_root,
+                                        remove_root),
         cmocka_unit_test_setup_teardown(folders_that_cannot_be, make_root, remove_root),
         cmocka_unit_test_setup_teardown(the_first_administrator, make_root, remove_root),
         cmocka_unit_test_setup_teardown(a_key_that_cannot_be_written_is_made_again, make_root,

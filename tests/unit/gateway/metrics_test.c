@@ -55,7 +55,8 @@ static const char *read_labels(const char *p, const char *line)
     return p + 1;
 }
 
-/* Checks every line; returns the value of the sample whose name and labels are exactly `key`, or NAN. */
+/* Checks every line; returns the value of the sample whose name and labels are exactly `key`, or
+ * NAN. */
 static double sample(const struct rd_buf *text, const char *key)
 {
     double found = NAN;
@@ -164,9 +165,9 @@ static void buckets_at_their_bounds(void **state)
         uint64_t ns;
         const char *le;
     } bounds[] = {
-        {100000, "0.0001"},   {250000, "0.00025"},    {500000, "0.0005"},    {1000000, "0.001"},
-        {2500000, "0.0025"},  {5000000, "0.005"},     {10000000, "0.01"},    {50000000, "0.05"},
-        {250000000, "0.25"},  {1000000000, "1"},      {5000000000, "5"},     {30000000000, "30"},
+        {100000, "0.0001"},  {250000, "0.00025"}, {500000, "0.0005"}, {1000000, "0.001"},
+        {2500000, "0.0025"}, {5000000, "0.005"},  {10000000, "0.01"}, {50000000, "0.05"},
+        {250000000, "0.25"}, {1000000000, "1"},   {5000000000, "5"},  {30000000000, "30"},
     };
     enum { BOUNDS = sizeof bounds / sizeof bounds[0] };
     _Static_assert((int)BOUNDS == (int)RD_METRICS_BUCKETS, "every bucket is tested");
@@ -180,7 +181,8 @@ static void buckets_at_their_bounds(void **state)
     rd_metrics_write(metrics, routes, &text);
     for (size_t i = 0; i < BOUNDS; i++) {
         char key[80];
-        (void)snprintf(key, sizeof key, "render_gateway_added_seconds_bucket{le=\"%s\"}", bounds[i].le);
+        (void)snprintf(key, sizeof key, "render_gateway_added_seconds_bucket{le=\"%s\"}",
+                       bounds[i].le);
         expect(&text, key, (double)(2 * i + 1));
     }
     expect(&text, "render_gateway_added_seconds_bucket{le=\"+Inf\"}", 2 * BOUNDS);

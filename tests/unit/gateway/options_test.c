@@ -53,7 +53,8 @@ static void parse(const char *line, struct outcome *ret)
     int argc = 0;
     char *rest = NULL;
     (void)snprintf(words, sizeof words, "render-gateway %s", line);
-    for (char *word = strtok_r(words, " ", &rest); word != NULL; word = strtok_r(NULL, " ", &rest)) {
+    for (char *word = strtok_r(words, " ", &rest); word != NULL;
+         word = strtok_r(NULL, " ", &rest)) {
         assert_true(argc < WORDS_MAX);
         argv[argc++] = strcmp(word, "''") == 0 ? word + 2 : word;
     }
@@ -78,7 +79,8 @@ static void good_lines(void **state)
     } cases[] = {
         {"--data d --listen 127.0.0.1:8080", "d", "127.0.0.1", NULL, 8080, false},
         {"--listen=[::1]:0 --data=/x/y", "/x/y", "::1", NULL, 0, false},
-        {"--data d --listen localhost:65535 --config c.yaml", "d", "localhost", "c.yaml", 65535, false},
+        {"--data d --listen localhost:65535 --config c.yaml", "d", "localhost", "c.yaml", 65535,
+         false},
         {"scrub --data d", "d", "", NULL, 0, true},
         {"--data d scrub", "d", "", NULL, 0, true},
     };
@@ -134,7 +136,8 @@ static void wrong_lines_say_what_is_wrong(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct outcome got;
         parse(cases[i].line, &got);
-        if (got.code != 2 || strstr(got.err, cases[i].says) == NULL || strstr(got.err, "--help") == NULL) {
+        if (got.code != 2 || strstr(got.err, cases[i].says) == NULL ||
+            strstr(got.err, "--help") == NULL) {
             fail_msg("'%s': %d, '%s'", cases[i].line, got.code, got.err);
         }
         assert_string_equal(got.out, "");
@@ -162,8 +165,9 @@ static void help_and_version(void **state)
     struct outcome got;
     parse("--help", &got);
     assert_int_equal(got.code, 0);
-    static const char *const taught[] = {"usage:", "--data DIR", "--listen HOST:PORT", "--config FILE",
-                                         "scrub", "SIGTERM", "SIGHUP", "admin.key"};
+    static const char *const taught[] = {"usage:",        "--data DIR", "--listen HOST:PORT",
+                                         "--config FILE", "scrub",      "SIGTERM",
+                                         "SIGHUP",        "admin.key"};
     for (size_t i = 0; i < sizeof taught / sizeof taught[0]; i++) {
         assert_non_null(strstr(got.out, taught[i]));
     }

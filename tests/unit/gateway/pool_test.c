@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * pool.c: the order, the bound, and the end. What waits is woken by the work itself, so nothing here
- * depends on how fast threads are. */
+ * pool.c: the order, the bound, and the end. What waits is woken by the work itself, so nothing
+ * here depends on how fast threads are. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -134,7 +134,8 @@ static void odd_sizes(void **state)
     (void)state;
     struct rd_pool *pool = NULL;
     rd_pool_stop(NULL);
-    assert_int_equal(rd_pool_start(0, &pool), RD_ERR_NO_MEMORY); /* a pool that cannot work is none */
+    assert_int_equal(rd_pool_start(0, &pool),
+                     RD_ERR_NO_MEMORY); /* a pool that cannot work is none */
     assert_null(pool);
     assert_int_equal(rd_pool_start(100000, &pool), RD_OK); /* as many as are sensible */
     rd_pool_stop(pool);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * reply.c: the contract's Error body, for every row of errors.def, through a real server, read back by
- * a JSON library. What routes.c adds to every answer has a stand-in here. */
+ * reply.c: the contract's Error body, for every row of errors.def, through a real server, read back
+ * by a JSON library. What routes.c adds to every answer has a stand-in here. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -99,7 +99,8 @@ static void every_error_has_the_contracts_body(void **state)
         assert_string_equal(harness_header(&answer, "Content-Type", value), "application/json");
         assert_string_equal(harness_header(&answer, "Cache-Control", value), "no-store");
         assert_string_equal(harness_header(&answer, "X-Common", value), "yes");
-        assert_int_equal(harness_header(&answer, "WWW-Authenticate", value) != NULL, info->http == 401);
+        assert_int_equal(harness_header(&answer, "WWW-Authenticate", value) != NULL,
+                         info->http == 401);
         assert_int_equal(harness_header(&answer, "Retry-After", value) != NULL,
                          answer.status == 429 || answer.status == 503);
         assert_int_equal(harness_header(&answer, "Link", value) != NULL, err == RD_ERR_CAPACITY);
@@ -139,7 +140,8 @@ static void a_message_is_quoted_not_trusted(void **state)
 static void what_went_wrong_inside_is_for_the_log(void **state)
 {
     (void)state;
-    struct script script = {.err = RD_ERR_INTERNAL, .message = "table keys is gone from /data/render.db"};
+    struct script script = {.err = RD_ERR_INTERNAL,
+                            .message = "table keys is gone from /data/render.db"};
     struct harness_answer answer;
     json_t *body = ask_error(&script, &answer);
     assert_string_equal(text_of(body, "message"), rd_err_info(RD_ERR_INTERNAL)->message);
@@ -164,7 +166,8 @@ static void answer_problems(const struct script *script, struct rd_call *call)
     memset(message, '\x01', sizeof message - 1); /* six bytes each in JSON */
     message[sizeof message - 1] = '\0';
     for (unsigned i = 0; i < RD_LIMIT_PROBLEMS + 3; i++) {
-        rd_problems_add(&problems, rd_http_arena(call->exchange), "lora[2].weight", "range", "%s", message);
+        rd_problems_add(&problems, rd_http_arena(call->exchange), "lora[2].weight", "range", "%s",
+                        message);
     }
     assert_int_equal(problems.count, RD_LIMIT_PROBLEMS);
     assert_int_equal(problems.dropped, 3);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * exchange.c: what an answer can be. Every byte of every form is compared, at the sizes where copying
- * in blocks could go wrong; and an answer that cannot be given whole is not given at all. */
+ * exchange.c: what an answer can be. Every byte of every form is compared, at the sizes where
+ * copying in blocks could go wrong; and an answer that cannot be given whole is not given at all.
+ */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -367,8 +368,9 @@ static void what_cannot_be_given_whole_is_not_given(void **state)
     (void)close(script.fd);
 }
 
-/* A file shrinks under an answer of several pieces: the client sees the connection end early. (Of one
- * piece alone sendfile would wait for libmicrohttpd's timeout. The store's files never shrink.) */
+/* A file shrinks under an answer of several pieces: the client sees the connection end early. (Of
+ * one piece alone sendfile would wait for libmicrohttpd's timeout. The store's files never shrink.)
+ */
 static void a_file_that_shrinks_cuts_the_answer(void **state)
 {
     (void)state;

@@ -64,8 +64,8 @@ void harness_stop(struct rd_http_server *server)
     uint64_t until = harness_now_ms() + HARNESS_PATIENCE_MS;
     while (rd_http_open_exchanges(server) > 0 || rd_http_open_connections(server) > 0) {
         if (harness_now_ms() > until) {
-            fail_msg("%u exchanges and %u connections are still open", rd_http_open_exchanges(server),
-                     rd_http_open_connections(server));
+            fail_msg("%u exchanges and %u connections are still open",
+                     rd_http_open_exchanges(server), rd_http_open_connections(server));
         }
         (void)poll(NULL, 0, 1);
     }
@@ -145,7 +145,8 @@ static int read_byte(int fd)
 const char *harness_header(const struct harness_answer *answer, const char *name, char *out)
 {
     size_t len = strlen(name);
-    for (const char *line = strstr(answer->head, "\r\n"); line != NULL; line = strstr(line, "\r\n")) {
+    for (const char *line = strstr(answer->head, "\r\n"); line != NULL;
+         line = strstr(line, "\r\n")) {
         line += 2;
         if (strncasecmp(line, name, len) == 0 && line[len] == ':') {
             size_t from = len + 1 + strspn(line + len + 1, " ");

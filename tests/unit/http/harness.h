@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the tests of the HTTP server share: a server on a free port whose application is a few functions
- * of the test, and a client made of plain sockets, which can send anything, whole or in pieces, and
- * shows exactly which bytes came back. */
+ * What the tests of the HTTP server share: a server on a free port whose application is a few
+ * functions of the test, and a client made of plain sockets, which can send anything, whole or in
+ * pieces, and shows exactly which bytes came back. */
 #ifndef RD_TESTS_HTTP_HARNESS_H
 #define RD_TESTS_HTTP_HARNESS_H
 
@@ -38,7 +38,8 @@ struct harness_answer {
     struct rd_buf body;
 };
 /* Reads one answer, also an interim one (1xx); `is_head`: of a HEAD request, no body follows. False
- * when the connection ends before its first byte. Anything else that is no answer fails the test. */
+ * when the connection ends before its first byte. Anything else that is no answer fails the test.
+ */
 bool harness_read(int fd, bool is_head, struct harness_answer *ret);
 void harness_answer_done(struct harness_answer *answer);
 /* The value of a header in `out` (room 512), or NULL. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * server.c: requests, bodies, limits and connections. Suspended answers are suspend_test.c's, what an
- * answer can be is exchange_test.c's. */
+ * server.c: requests, bodies, limits and connections. Suspended answers are suspend_test.c's, what
+ * an answer can be is exchange_test.c's. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -34,8 +34,9 @@ static rd_err on_chunk(void *ctx, struct rd_http_exchange *x, const void *data, 
     (void)data;
     assert_true(len > 0);
     atomic_fetch_add(&seen->chunks, 1);
-    return seen->chunk_fails_at > 0 && rd_http_body_received(x) >= seen->chunk_fails_at ? RD_ERR_DISK_FULL
-                                                                                        : RD_OK;
+    return seen->chunk_fails_at > 0 && rd_http_body_received(x) >= seen->chunk_fails_at
+               ? RD_ERR_DISK_FULL
+               : RD_OK;
 }
 
 static void on_headers(void *ctx, struct rd_http_exchange *x)
@@ -66,9 +67,9 @@ static void on_request(void *ctx, struct rd_http_exchange *x)
     }
     const struct rd_buf *body = rd_http_body(x);
     char text[512];
-    (void)snprintf(text, sizeof text, "%s %s %llu %.1s", rd_http_method_name(rd_http_request_method(x)),
-                   rd_http_request_path(x), (unsigned long long)rd_http_body_received(x),
-                   rd_buf_cstr(body));
+    (void)snprintf(text, sizeof text, "%s %s %llu %.1s",
+                   rd_http_method_name(rd_http_request_method(x)), rd_http_request_path(x),
+                   (unsigned long long)rd_http_body_received(x), rd_buf_cstr(body));
     harness_ok(x, text);
 }
 
@@ -114,7 +115,8 @@ static void methods_and_raw_paths(void **state)
     static const char *const names[] = {"GET", "POST", "PUT", "DELETE", "OPTIONS"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         char expected[64];
-        harness_text(fd, "%s /a/%%2e%%2e/b?x=1 HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n", names[i]);
+        harness_text(fd, "%s /a/%%2e%%2e/b?x=1 HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n",
+                     names[i]);
         (void)snprintf(expected, sizeof expected, "%s /a/%%2e%%2e/b 0 ", names[i]);
         harness_expect(fd, 200, expected);
     }
@@ -197,7 +199,8 @@ static void pipelined_requests_are_answered_in_order(void **state)
     rd_buf_init(&all, 1 << 20);
     for (unsigned i = 0; i < REQUESTS; i++) {
         if (i % 3 == 0) {
-            rd_buf_printf(&all, "POST /%u HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello", i);
+            rd_buf_printf(&all, "POST /%u HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello",
+                          i);
         } else {
             rd_buf_printf(&all, "GET /%u HTTP/1.1\r\nHost: h\r\n\r\n", i);
         }
@@ -339,7 +342,8 @@ static void early_replies_to_large_bodies_come_before_the_body(void **state)
     struct seen seen = {.early = true};
     struct rd_http_server *server = start(&seen);
     int fd = harness_connect(server);
-    harness_text(fd, "PUT /p HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n", RD_HTTP_DRAIN_MAX + 1);
+    harness_text(fd, "PUT /p HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n",
+                 RD_HTTP_DRAIN_MAX + 1);
     harness_expect(fd, 403, "no"); /* not a byte of the body was sent */
     harness_expect_closed(fd);
     (void)close(fd);
@@ -353,7 +357,8 @@ static void expect_100_continue(void **state)
     struct rd_http_server *server = start(&seen);
     int fd = harness_connect(server);
     struct harness_answer answer;
-    harness_text(fd, "PUT /p HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
+    harness_text(fd,
+                 "PUT /p HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
     assert_true(harness_read(fd, false, &answer));
     assert_int_equal(answer.status, 100);
     harness_answer_done(&answer);
@@ -364,8 +369,9 @@ static void expect_100_continue(void **state)
     static const int lengths[] = {5, RD_HTTP_DRAIN_MAX + 1};
     for (size_t i = 0; i < 2; i++) {
         fd = harness_connect(server);
-        harness_text(fd, "PUT /p HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n",
-                     lengths[i]);
+        harness_text(
+            fd, "PUT /p HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n",
+            lengths[i]);
         harness_expect(fd, 403, "no");
         (void)close(fd);
     }
@@ -425,7 +431,8 @@ static void header_blocks_to_the_byte(void **state)
     struct seen seen = {.max = 0};
     struct rd_http_server *server = start(&seen);
     /* "Host: h" counts 9 bytes with its line end; "X: value" the value and 5. */
-    static const size_t rooms[] = {RD_LIMIT_HEADER_BLOCK, RD_LIMIT_HEADER_BLOCK + 1, 2 * RD_LIMIT_HEADER_BLOCK};
+    static const size_t rooms[] = {RD_LIMIT_HEADER_BLOCK, RD_LIMIT_HEADER_BLOCK + 1,
+                                   2 * RD_LIMIT_HEADER_BLOCK};
     for (size_t i = 0; i < sizeof rooms / sizeof rooms[0]; i++) {
         int fd = harness_connect(server);
         size_t len = rooms[i] - 9 - 5;
@@ -445,10 +452,8 @@ static void lengths_that_lie_or_quarrel(void **state)
 {
     (void)state;
     static const char *const refused[] = {
-        "Content-Length: x\r\n",
-        "Content-Length: -1\r\n",
-        "Content-Length: 5 5\r\n",
-        "Content-Length: 99999999999999999999999999\r\n",
+        "Content-Length: x\r\n",           "Content-Length: -1\r\n",
+        "Content-Length: 5 5\r\n",         "Content-Length: 99999999999999999999999999\r\n",
         "Transfer-Encoding: nonsense\r\n",
     };
     struct seen seen = {.max = 100};
@@ -477,7 +482,9 @@ static void a_client_that_leaves_in_the_body_ends_its_exchange(void **state)
     struct seen seen = {.max = 100000};
     struct rd_http_server *server = start(&seen);
     static const char *const parts[] = {
-        "", "GET", "POST /p HTTP/1.1\r\nHost: h\r\n",
+        "",
+        "GET",
+        "POST /p HTTP/1.1\r\nHost: h\r\n",
         "POST /p HTTP/1.1\r\nHost: h\r\nContent-Length: 50000\r\n\r\n",
         "POST /p HTTP/1.1\r\nHost: h\r\nContent-Length: 50000\r\n\r\nhalf",
         "POST /p HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n10\r\nhalf",
@@ -544,7 +551,8 @@ static void quiesce_keeps_what_is_open(void **state)
     harness_stop(server);
 }
 
-/* Stopping to listen while workers accept: libmicrohttpd's own way to do that aborts now and then. */
+/* Stopping to listen while workers accept: libmicrohttpd's own way to do that aborts now and then.
+ */
 static void quiesce_while_clients_come(void **state)
 {
     (void)state;
@@ -581,7 +589,8 @@ static void what_cannot_be_listened_on(void **state)
     struct rd_why why = {""};
     assert_int_equal(rd_http_listen(&free_port, &first, &why), RD_OK);
     assert_true(rd_http_port(first) > 0);
-    const struct rd_http_options taken = {.host = "127.0.0.1", .port = rd_http_port(first), .threads = 1};
+    const struct rd_http_options taken = {
+        .host = "127.0.0.1", .port = rd_http_port(first), .threads = 1};
     assert_int_not_equal(rd_http_listen(&taken, &second, &why), RD_OK);
     assert_non_null(strstr(why.text, "Address already in use"));
     assert_null(second);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * server.c: answers that are given later, from another thread, and clients that leave meanwhile. The
- * promises of server.h that are tested here: gone() comes within 100 ms, once, and never after the
- * reply; an exchange lives until done(); a reply may race with everything. The races are run many
- * times, under the sanitizers too; what they must not do is checked in every one. */
+ * server.c: answers that are given later, from another thread, and clients that leave meanwhile.
+ * The promises of server.h that are tested here: gone() comes within 100 ms, once, and never after
+ * the reply; an exchange lives until done(); a reply may race with everything. The races are run
+ * many times, under the sanitizers too; what they must not do is checked in every one. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -92,8 +92,11 @@ static void on_done(void *ctx, struct rd_http_exchange *x, bool sent)
 static struct rd_http_server *start(struct desk *desk, unsigned threads)
 {
     desk_init(desk);
-    const struct rd_http_app app = {.ctx = desk, .headers = on_headers, .request = on_request,
-                                    .gone = on_gone, .done = on_done};
+    const struct rd_http_app app = {.ctx = desk,
+                                    .headers = on_headers,
+                                    .request = on_request,
+                                    .gone = on_gone,
+                                    .done = on_done};
     return harness_start(&app, threads);
 }
 
@@ -479,7 +482,8 @@ static void hanging_up_tells_who_waits_and_their_replies_end_it(void **state)
     desk_done(&desk);
 }
 
-/* Two parties; each exchange has its free part, and what one holds is there again when it has ended. */
+/* Two parties; each exchange has its free part, and what one holds is there again when it has
+ * ended. */
 static void what_requests_hold_is_bounded(void **state)
 {
     (void)state;

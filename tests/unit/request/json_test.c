@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * json.c: every allocation of a parse fails once, by number, and each time the failure is called what it
- * is. A wrong body is still called wrong. Linked with --wrap, so that base/mem.c's calls come here. */
+ * json.c: every allocation of a parse fails once, by number, and each time the failure is called
+ * what it is. A wrong body is still called wrong. Linked with --wrap, so that base/mem.c's calls
+ * come here. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -25,7 +26,8 @@ void *__wrap_calloc(size_t count, size_t size)
 }
 
 static const char good[] =
-    "{\"prompt\":\"a \\u00e9\\ud83d\\ude00 long enough to need more than the first buffer of the library\","
+    "{\"prompt\":\"a \\u00e9\\ud83d\\ude00 long enough to need more than the first buffer of the "
+    "library\","
     "\"numbers\":[1,-2,3.5e10,true,false,null,[],{}],"
     "\"a\":1,\"b\":2,\"c\":3,\"d\":4,\"e\":5,\"f\":6,\"g\":7,\"h\":8,\"i\":9,\"j\":10,\"k\":11}";
 
@@ -54,7 +56,8 @@ static void each_allocation_fails_once(void **state)
 static void wrong_bodies_are_still_wrong(void **state)
 {
     (void)state;
-    static const char *const wrong[] = {"", "{", "{\"a\":}", "{\"a\":1,\"a\":2}", "\"\xff\"", "nul"};
+    static const char *const wrong[] = {"",         "{",  "{\"a\":}", "{\"a\":1,\"a\":2}",
+                                        "\"\xff\"", "nul"};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         json_error_t error;
         assert_null(rd_json_load(wrong[i], strlen(wrong[i]), JSON_REJECT_DUPLICATES, &error));
