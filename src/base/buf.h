@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A growable byte buffer with a mandatory ceiling (as curl's dynbuf). Appending beyond `max`, or out
- * of memory, marks the buffer failed and appends nothing more; so a run of appends needs one check,
- * rd_buf_err(), at its end. `data` always ends in a NUL that `len` does not count.
+ * A growable byte buffer with a mandatory ceiling (as curl's dynbuf). Appending beyond `max`, or
+ * out of memory, marks the buffer failed and appends nothing more; so a run of appends needs one
+ * check, rd_buf_err(), at its end. `data` always ends in a NUL that `len` does not count.
  *
  *     struct rd_buf out;
  *     rd_buf_init(&out, 4096);
@@ -26,7 +26,7 @@ struct rd_buf {
 };
 
 void rd_buf_init(struct rd_buf *buf, size_t max);
-void rd_buf_done(struct rd_buf *buf); /* frees; the buffer may be used again */
+void rd_buf_done(struct rd_buf *buf);  /* frees; the buffer may be used again */
 void rd_buf_reset(struct rd_buf *buf); /* len 0, error forgotten, memory kept */
 
 void rd_buf_append(struct rd_buf *buf, const void *data, size_t len);

@@ -10,8 +10,7 @@
 
 static const struct rd_err_info table[RD_ERR_COUNT_] = {
     [RD_OK] = {200, "ok", "ok", false},
-#define X(name, http, code, message, retriable) \
-    [RD_ERR_##name] = {http, code, message, retriable},
+#define X(name, http, code, message, retriable) [RD_ERR_##name] = {http, code, message, retriable},
 #include "base/errors.def"
 #undef X
 };

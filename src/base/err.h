@@ -21,12 +21,12 @@ typedef enum rd_err {
     RD_ERR_COUNT_
 } rd_err;
 
-#define RD_TRY(expr)                 \
-    do {                             \
-        rd_err rd_try_err_ = (expr); \
-        if (rd_try_err_ != RD_OK) {  \
-            return rd_try_err_;      \
-        }                            \
+#define RD_TRY(expr)                                                                               \
+    do {                                                                                           \
+        rd_err rd_try_err_ = (expr);                                                               \
+        if (rd_try_err_ != RD_OK) {                                                                \
+            return rd_try_err_;                                                                    \
+        }                                                                                          \
     } while (0)
 
 /* One row of errors.def. */
@@ -44,7 +44,8 @@ const struct rd_err_info *rd_err_info(rd_err err);
  * anything else IO. */
 rd_err rd_err_errno(int errnum);
 
-/* What went wrong, where, in one line for a human. Callers may pass NULL where a function takes one. */
+/* What went wrong, where, in one line for a human. Callers may pass NULL where a function takes
+ * one. */
 struct rd_why {
     char text[512];
 };

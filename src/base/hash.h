@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The two hashes of every object, computed together while its bytes arrive: BLAKE3 names it, SHA-256
- * stands beside it for the tools that know no BLAKE3 (in-toto, S3, webhooks). */
+ * The two hashes of every object, computed together while its bytes arrive: BLAKE3 names it,
+ * SHA-256 stands beside it for the tools that know no BLAKE3 (in-toto, S3, webhooks). */
 #ifndef RD_BASE_HASH_H
 #define RD_BASE_HASH_H
 

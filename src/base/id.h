@@ -15,8 +15,8 @@
 
 enum {
     RD_ID_DIGITS = 22,
-    RD_ID_MAX = 32,                           /* room for any time-ordered id with prefix, NUL */
-    RD_ID_ASSET_LEN = 2 + RD_HASH_HEX_LEN,    /* "a_" + 64 */
+    RD_ID_MAX = 32,                        /* room for any time-ordered id with prefix, NUL */
+    RD_ID_ASSET_LEN = 2 + RD_HASH_HEX_LEN, /* "a_" + 64 */
 };
 
 /* "<prefix>" + 22 base62 digits, e.g. prefix "req_", "j_", "key_". Room: RD_ID_MAX. */

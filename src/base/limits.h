@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Every limit that a client can meet, once, with the reason or the attack it stops. Reaching one is a
- * defined answer, never a crash or a silent cut. docs/limits.md is checked against this file. */
+ * Every limit that a client can meet, once, with the reason or the attack it stops. Reaching one is
+ * a defined answer, never a crash or a silent cut. docs/limits.md is checked against this file. */
 #ifndef RD_BASE_LIMITS_H
 #define RD_BASE_LIMITS_H
 
@@ -21,9 +21,9 @@
 #define RD_LIMIT_CONNECTIONS 16384             /* file descriptors */
 /* What all requests together may hold in memory, and of that one tenant: see rd_http_hold. */
 #define RD_LIMIT_HELD RD_MIB(512)
-#define RD_LIMIT_HELD_TENANT RD_MIB(128) /* four of the largest bodies: nobody starves the others */
-#define RD_LIMIT_HELD_FREE RD_KIB(16)    /* of each request: small ones are never refused for this */
-#define RD_LIMIT_FETCHES_TENANT 4        /* source images that are being fetched for one tenant */
+#define RD_LIMIT_HELD_TENANT RD_MIB(128) /* four of the largest bodies: none starves others */
+#define RD_LIMIT_HELD_FREE RD_KIB(16) /* of each request: small ones are never refused for this */
+#define RD_LIMIT_FETCHES_TENANT 4     /* source images that are being fetched for one tenant */
 
 /* Pictures */
 #define RD_LIMIT_DATA_URI_DECODED RD_MIB(20)      /* one image inside a JSON body */
@@ -38,8 +38,8 @@
 #define RD_LIMIT_NEGATIVE_PROMPT 2000
 #define RD_LIMIT_LORAS 16
 #define RD_LIMIT_COUNT 4
-#define RD_LIMIT_PROBLEMS 32    /* problems listed in one validation answer */
-#define RD_LIMIT_URL 2048       /* image and mask URLs */
+#define RD_LIMIT_PROBLEMS 32 /* problems listed in one validation answer */
+#define RD_LIMIT_URL 2048    /* image and mask URLs */
 
 /* Source images over https */
 #define RD_LIMIT_FETCH_HOPS 3

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The structured log: one line an event on stderr, as JSON or as text. Only the edges (main, gateway,
- * signer) log; libraries report through rd_err and rd_why. Never pass a secret. Thread-safe: a line
- * is one write(2).
+ * The structured log: one line an event on stderr, as JSON or as text. Only the edges (main,
+ * gateway, signer) log; libraries report through rd_err and rd_why. Never pass a secret.
+ * Thread-safe: a line is one write(2).
  *
  *     rd_log(RD_LOG_INFO, "listening", (struct rd_log_field[]){
  *         RD_LOG_STR("url", url), RD_LOG_INT("threads", n), RD_LOG_END}); */
@@ -23,10 +23,22 @@ struct rd_log_field {
     int64_t integer;
     double number;
 };
-#define RD_LOG_STR(n, v) {.name = (n), .kind = RD_LOG_KIND_STR, .str = (v)}
-#define RD_LOG_INT(n, v) {.name = (n), .kind = RD_LOG_KIND_INT, .integer = (int64_t)(v)}
-#define RD_LOG_NUM(n, v) {.name = (n), .kind = RD_LOG_KIND_NUM, .number = (v)}
-#define RD_LOG_END {.name = NULL}
+#define RD_LOG_STR(n, v)                                                                           \
+    {                                                                                              \
+        .name = (n), .kind = RD_LOG_KIND_STR, .str = (v)                                           \
+    }
+#define RD_LOG_INT(n, v)                                                                           \
+    {                                                                                              \
+        .name = (n), .kind = RD_LOG_KIND_INT, .integer = (int64_t)(v)                              \
+    }
+#define RD_LOG_NUM(n, v)                                                                           \
+    {                                                                                              \
+        .name = (n), .kind = RD_LOG_KIND_NUM, .number = (v)                                        \
+    }
+#define RD_LOG_END                                                                                 \
+    {                                                                                              \
+        .name = NULL                                                                               \
+    }
 
 /* Call before threads start, or on reload (both are single words, written atomically). */
 void rd_log_configure(enum rd_log_level level, enum rd_log_format format);

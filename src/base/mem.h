@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Memory. The only place that calls malloc and free. Allocation can fail: it returns NULL and the
- * caller answers RD_ERR_NO_MEMORY. Three lifetimes exist: a local (RD_AUTO... frees at scope end), a
- * request (struct rd_arena, freed at once), and a long-lived object with exactly one owner. */
+ * caller answers RD_ERR_NO_MEMORY. Three lifetimes exist: a local (RD_AUTO... frees at scope end),
+ * a request (struct rd_arena, freed at once), and a long-lived object with exactly one owner. */
 #ifndef RD_BASE_MEM_H
 #define RD_BASE_MEM_H
 
@@ -27,11 +27,11 @@ void rd_mem_wipe(void *block, size_t len);
 /* `RD_AUTO_FREE char *p = ...;` frees p at the end of the scope; RD_STEAL(p) hands it over. */
 void rd_mem_free_ptr_(void *ptr_to_ptr);
 #define RD_AUTO_FREE __attribute__((cleanup(rd_mem_free_ptr_)))
-#define RD_STEAL(p)             \
-    __extension__({             \
-        __typeof__(p) got_ = (p); \
-        (p) = NULL;             \
-        got_;                   \
+#define RD_STEAL(p)                                                                                \
+    __extension__({                                                                                \
+        __typeof__(p) got_ = (p);                                                                  \
+        (p) = NULL;                                                                                \
+        got_;                                                                                      \
     })
 
 /* An arena: many small allocations with one end. Not for threads at the same time. */

@@ -88,7 +88,8 @@ static rd_err unbase64(const char *text, size_t text_len, void *ret, size_t *ret
     size_t len = 0;
     size_t room = text_len / 4 * 3 + 3;
     for (size_t i = 0; i < text_len; i++) {
-        if ((unsigned char)text[i] >= 0x80) { /* libsodium 1.0.18 takes every such byte for a digit */
+        if ((unsigned char)text[i] >=
+            0x80) { /* libsodium 1.0.18 takes every such byte for a digit */
             return RD_ERR_INVALID_REQUEST;
         }
     }

@@ -44,20 +44,21 @@ struct rd_cas_note_request {
 struct rd_cas_config {
     const char *dir; /* created when missing (its parent must exist) */
     enum rd_cas_durability durability;
-    unsigned relaxed_ms; /* RELAXED: longest time until a sync; default 500 */
-    uint64_t pack_bytes; /* size of a preallocated segment; default 256 MiB */
+    unsigned relaxed_ms;     /* RELAXED: longest time until a sync; default 500 */
+    uint64_t pack_bytes;     /* size of a preallocated segment; default 256 MiB */
     uint64_t own_file_bytes; /* objects above this size get a file of their own; default 16 MiB */
     uint64_t min_free_bytes; /* refuse new objects (DISK_FULL) below this much free disk */
-    /* Called on the committer thread with a batch of objects whose commit asked for a note; NULL when
-     * nothing ever asks. An error leaves the objects without one: strict commits fail with it. */
+    /* Called on the committer thread with a batch of objects whose commit asked for a note; NULL
+     * when nothing ever asks. An error leaves the objects without one: strict commits fail with it.
+     */
     rd_err (*annotate)(void *ctx, struct rd_cas_note_request *requests, size_t count);
     void *annotate_ctx;
 };
 
-/* Opens (recovering after a crash: torn tails are cut, objects that wait for a note are asked again)
- * or creates. CORRUPT with the file and offset when what was durable does not check; CONFLICT when
- * another process has it open; CONFIG for settings out of bounds. On a full disk it opens all the
- * same, to be read and deleted from. */
+/* Opens (recovering after a crash: torn tails are cut, objects that wait for a note are asked
+ * again) or creates. CORRUPT with the file and offset when what was durable does not check;
+ * CONFLICT when another process has it open; CONFIG for settings out of bounds. On a full disk it
+ * opens all the same, to be read and deleted from. */
 rd_err rd_cas_open(const struct rd_cas_config *config, struct rd_cas **ret,
                    struct rd_why *why) RD_MUST;
 /* Commits what was handed in, syncs, frees. Writers must be finished before. */
@@ -90,10 +91,11 @@ struct rd_cas_commit {
 rd_err rd_cas_commit(struct rd_cas_writer *writer, const struct rd_cas_commit *commit) RD_MUST;
 void rd_cas_abort(struct rd_cas_writer *writer); /* NULL is fine */
 
-/* A readable object. The descriptor stays valid until released, whatever compaction does meanwhile. */
+/* A readable object. The descriptor stays valid until released, whatever compaction does meanwhile.
+ */
 struct rd_cas_object {
-    int fd;           /* shared with others: use pread/sendfile with offsets only; dup() to keep it */
-    uint64_t offset;  /* of the first byte in fd */
+    int fd; /* shared with others: use pread/sendfile with offsets only; dup() to keep it */
+    uint64_t offset; /* of the first byte in fd */
     uint64_t size;
     uint64_t created_ms; /* Unix milliseconds */
     struct rd_hash hash;
@@ -104,12 +106,12 @@ struct rd_cas_object {
 rd_err rd_cas_open_object(struct rd_cas *cas, const uint8_t blake3[RD_HASH_LEN],
                           struct rd_cas_object *ret) RD_MUST;
 void rd_cas_release_object(struct rd_cas_object *object);
-/* Reads everything and compares with the name: CORRUPT when it differs. Serving paths call it once per
- * object and process (the store remembers). */
+/* Reads everything and compares with the name: CORRUPT when it differs. Serving paths call it once
+ * per object and process (the store remembers). */
 rd_err rd_cas_verify_object(struct rd_cas *cas, struct rd_cas_object *object) RD_MUST;
 bool rd_cas_owned_by(struct rd_cas *cas, const uint8_t blake3[RD_HASH_LEN], uint64_t owner);
-/* The meta and the note of an object; free both with rd_mem_free. *ret_note is NULL and its length 0
- * while there is none yet. NOT_FOUND without the object. */
+/* The meta and the note of an object; free both with rd_mem_free. *ret_note is NULL and its length
+ * 0 while there is none yet. NOT_FOUND without the object. */
 struct rd_cas_meta {
     char *meta;
     size_t meta_len;
@@ -124,8 +126,8 @@ rd_err rd_cas_read_meta(struct rd_cas *cas, const uint8_t blake3[RD_HASH_LEN],
 rd_err rd_cas_delete(struct rd_cas *cas, const uint8_t blake3[RD_HASH_LEN], uint64_t owner) RD_MUST;
 /* Removes every object created before `before_ms`, for all owners; the count goes to ret_count. */
 rd_err rd_cas_expire(struct rd_cas *cas, uint64_t before_ms, uint64_t *ret_count) RD_MUST;
-/* Rewrites packs of which more than `dead_percent` is garbage. Readers are never blocked. CORRUPT when
- * a pack has a record that does not check: that pack is left as it is, the others are done. */
+/* Rewrites packs of which more than `dead_percent` is garbage. Readers are never blocked. CORRUPT
+ * when a pack has a record that does not check: that pack is left as it is, the others are done. */
 rd_err rd_cas_compact(struct rd_cas *cas, unsigned dead_percent, uint64_t *ret_freed) RD_MUST;
 
 struct rd_cas_scrub {
@@ -133,7 +135,8 @@ struct rd_cas_scrub {
     void (*on_bad)(void *ctx, const char *where, const uint8_t blake3[RD_HASH_LEN]);
     void *ctx;
 };
-/* Reads and checks every object. RD_OK when all were read, with the bad ones counted and reported. */
+/* Reads and checks every object. RD_OK when all were read, with the bad ones counted and reported.
+ */
 rd_err rd_cas_scrub(struct rd_cas *cas, struct rd_cas_scrub *scrub) RD_MUST;
 
 struct rd_cas_stats {

@@ -29,7 +29,7 @@ struct rd_config_raw {
     unsigned retention_days;
     struct rd_yaml_list fetch_allow_hosts; /* of const char * */
     const char *fetch_ca_file;
-    struct rd_yaml_list engines;           /* of struct rd_config_raw_engine */
+    struct rd_yaml_list engines; /* of struct rd_config_raw_engine */
 };
 
 extern const struct rd_yaml_schema rd_config_schema;

@@ -22,7 +22,8 @@ enum rd_admission rd_admission_pick(const struct rd_slots *backends, size_t coun
         if (!backend->serves) {
             continue;
         }
-        if (backend->taken >= backend->slots) { /* before `ready`: a full engine takes no work now */
+        if (backend->taken >=
+            backend->slots) { /* before `ready`: a full engine takes no work now */
             result = result == RD_ADMISSION_TAKE ? result : RD_ADMISSION_FULL;
             continue;
         }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Which backend takes a run: pure, no I/O. A backend is a candidate when it serves the model (and is of
- * the kind that was asked for), is ready, and has a free slot. The least loaded one wins (load = taken
- * / slots), ties are drawn. */
+ * Which backend takes a run: pure, no I/O. A backend is a candidate when it serves the model (and
+ * is of the kind that was asked for), is ready, and has a free slot. The least loaded one wins
+ * (load = taken / slots), ties are drawn. */
 #ifndef RD_CORE_ADMISSION_H
 #define RD_CORE_ADMISSION_H
 

@@ -24,21 +24,16 @@ static const struct {
 };
 
 const struct rd_format rd_formats[] = {
-    {"1024", RD_MODALITY_IMAGE, 1024, 1024},
-    {"512", RD_MODALITY_IMAGE, 512, 512},
-    {"portrait", RD_MODALITY_IMAGE, 768, 1024},
-    {"portrait-wide", RD_MODALITY_IMAGE, 576, 1024},
-    {"landscape", RD_MODALITY_IMAGE, 1024, 768},
-    {"landscape-wide", RD_MODALITY_IMAGE, 1024, 576},
-    {"720p", RD_MODALITY_VIDEO, 1280, 720},
-    {"720p-portrait", RD_MODALITY_VIDEO, 720, 1280},
-    {"480p", RD_MODALITY_VIDEO, 832, 480},
-    {"480p-portrait", RD_MODALITY_VIDEO, 480, 832},
+    {"1024", RD_MODALITY_IMAGE, 1024, 1024},     {"512", RD_MODALITY_IMAGE, 512, 512},
+    {"portrait", RD_MODALITY_IMAGE, 768, 1024},  {"portrait-wide", RD_MODALITY_IMAGE, 576, 1024},
+    {"landscape", RD_MODALITY_IMAGE, 1024, 768}, {"landscape-wide", RD_MODALITY_IMAGE, 1024, 576},
+    {"720p", RD_MODALITY_VIDEO, 1280, 720},      {"720p-portrait", RD_MODALITY_VIDEO, 720, 1280},
+    {"480p", RD_MODALITY_VIDEO, 832, 480},       {"480p-portrait", RD_MODALITY_VIDEO, 480, 832},
     {"square", RD_MODALITY_VIDEO, 640, 640},
 };
 const size_t rd_formats_count = sizeof rd_formats / sizeof rd_formats[0];
 
-#define NAME_OF(table, value) \
+#define NAME_OF(table, value)                                                                      \
     ((unsigned)(value) < sizeof(table) / sizeof(table)[0] ? (table)[value] : NULL)
 
 static bool find_name(const char *const *names, size_t count, const char *name, unsigned *ret)
@@ -52,19 +47,19 @@ static bool find_name(const char *const *names, size_t count, const char *name, 
     return false;
 }
 
-#define DEFINE_NAMES(type, function, parse, table)                                   \
-    const char *function(type value)                                                 \
-    {                                                                                \
-        return NAME_OF(table, value);                                                \
-    }                                                                                \
-    bool parse(const char *name, type *ret)                                          \
-    {                                                                                \
-        unsigned value;                                                              \
-        if (!find_name(table, sizeof(table) / sizeof(table)[0], name, &value)) {     \
-            return false;                                                            \
-        }                                                                            \
-        *ret = (type)value;                                                          \
-        return true;                                                                 \
+#define DEFINE_NAMES(type, function, parse, table)                                                 \
+    const char *function(type value)                                                               \
+    {                                                                                              \
+        return NAME_OF(table, value);                                                              \
+    }                                                                                              \
+    bool parse(const char *name, type *ret)                                                        \
+    {                                                                                              \
+        unsigned value;                                                                            \
+        if (!find_name(table, sizeof(table) / sizeof(table)[0], name, &value)) {                   \
+            return false;                                                                          \
+        }                                                                                          \
+        *ret = (type)value;                                                                        \
+        return true;                                                                               \
     }
 
 DEFINE_NAMES(enum rd_modality, rd_modality_name, rd_modality_parse, modality_names)

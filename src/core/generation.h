@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What one generation is: the vocabulary that every other part shares. Plain data, no functions with
- * effects. A struct rd_generation is made by request/ from a validated HTTP body, read by engines and
- * by provenance, and lives in the request's arena: every pointer in it lives exactly as long. */
+ * What one generation is: the vocabulary that every other part shares. Plain data, no functions
+ * with effects. A struct rd_generation is made by request/ from a validated HTTP body, read by
+ * engines and by provenance, and lives in the request's arena: every pointer in it lives exactly as
+ * long. */
 #ifndef RD_CORE_GENERATION_H
 #define RD_CORE_GENERATION_H
 
@@ -84,7 +85,7 @@ struct rd_generation {
     const char *prompt;
     const char *negative_prompt; /* "" when absent */
     struct rd_source image, mask;
-    uint32_t seed; /* drawn when absent */
+    uint32_t seed;   /* drawn when absent */
     double strength; /* i2i 0..1 */
     unsigned steps;
     double guidance; /* image 0..30 */
@@ -101,8 +102,8 @@ struct rd_generation {
     size_t loras_count;
     double detail_amount, detail_start, detail_end;
 
-    /* The request as JSON with defaults filled in and unknown fields kept; source images stand in it
-     * as given, except data URIs, which become "data:sha256:<hex>". Compact, keys sorted. */
+    /* The request as JSON with defaults filled in and unknown fields kept; source images stand in
+     * it as given, except data URIs, which become "data:sha256:<hex>". Compact, keys sorted. */
     const char *json;
     size_t json_len;
 };

@@ -3,14 +3,14 @@
  * The seam between the gateway and whatever computes pictures. An implementation is one const table
  * of functions; all of them pass tests/unit/engine/conformance.
  *
- * Life of a run: start() -> zero or more progress/preview -> for each output: begin, data..., end ->
- * exactly one done. Between start() and done() the engine may call the sink from any one thread at a
- * time; never from inside start() or cancel().
+ * Life of a run: start() -> zero or more progress/preview -> for each output: begin, data..., end
+ * -> exactly one done. Between start() and done() the engine may call the sink from any one thread
+ * at a time; never from inside start() or cancel().
  *
- * An engine MUST call done() exactly once for each start() that returned RD_OK, also after cancel();
- * MUST stop when a sink function returns an error, and pass that error to done(); MUST stop soon after
- * cancel() (between steps) and then give RD_ERR_CANCELLED unless it had already finished; MUST
- * produce only the media type that was asked for; MUST copy nothing it can stream.
+ * An engine MUST call done() exactly once for each start() that returned RD_OK, also after
+ * cancel(); MUST stop when a sink function returns an error, and pass that error to done(); MUST
+ * stop soon after cancel() (between steps) and then give RD_ERR_CANCELLED unless it had already
+ * finished; MUST produce only the media type that was asked for; MUST copy nothing it can stream.
  * INVALID_REQUEST is for a source picture that cannot be decoded; its why begins with "image: " or
  * "mask: ", and goes to the client. Every other why goes to the log only.
  * It MUST NOT call the sink after done(), hold the job after done(), block in start() or cancel(),
@@ -69,10 +69,10 @@ struct rd_engine_run; /* one start(); valid until done() was called */
 
 /* What an operator wrote for one backend (config/config.h fills it). */
 struct rd_engine_config {
-    const char *name;  /* unique in the configuration */
-    const char *type;  /* "builtin", "http" */
-    const char *url;   /* http: where to POST; NULL for builtin */
-    unsigned slots;    /* runs at a time, >= 1 */
+    const char *name;    /* unique in the configuration */
+    const char *type;    /* "builtin", "http" */
+    const char *url;     /* http: where to POST; NULL for builtin */
+    unsigned slots;      /* runs at a time, >= 1 */
     unsigned timeout_ms; /* whole run; 0: the type's default */
 };
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What a sync generation answers: the bytes of one output, multipart/mixed for several, or JSON with
- * asset URLs when the client prefers application/json. Bytes go out of the store's own file. */
+ * What a sync generation answers: the bytes of one output, multipart/mixed for several, or JSON
+ * with asset URLs when the client prefers application/json. Bytes go out of the store's own file.
+ */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -30,15 +31,18 @@ bool rd_generate_negotiate(struct rd_run *run)
         }
         return chosen >= 0;
     }
-    int chosen = rd_accept_choose(accept, image_offers, sizeof image_offers / sizeof image_offers[0]);
+    int chosen =
+        rd_accept_choose(accept, image_offers, sizeof image_offers / sizeof image_offers[0]);
     if (chosen < 0) {
-        rd_reply_error(run->call, RD_ERR_NOT_ACCEPTABLE,
-                       "images are image/png, image/webp or image/jpeg; application/json gives asset URLs",
-                       NULL);
+        rd_reply_error(
+            run->call, RD_ERR_NOT_ACCEPTABLE,
+            "images are image/png, image/webp or image/jpeg; application/json gives asset URLs",
+            NULL);
         return false;
     }
     /* JSON or multipart wraps some picture: the best type that is named as well, else PNG. */
-    int picture = chosen < IMAGE_TYPES ? chosen : rd_accept_choose(accept, image_offers, IMAGE_TYPES);
+    int picture =
+        chosen < IMAGE_TYPES ? chosen : rd_accept_choose(accept, image_offers, IMAGE_TYPES);
     run->media = picture < 0 ? RD_MEDIA_PNG : (enum rd_media)picture;
     _Static_assert(RD_MEDIA_PNG == 0 && RD_MEDIA_WEBP == 1 && RD_MEDIA_JPEG == 2, "as offered");
     run->answer = chosen == JSON_OFFER ? RD_ANSWER_JSON : RD_ANSWER_BYTES;
@@ -54,7 +58,8 @@ static void common(struct rd_run *run)
     rd_http_reply_headerf(x, "X-Weyl-Duration-Ms", "%" PRIu64, (ns + 500000) / 1000000);
     if (run->report.source != RD_DEVICE_TIME_UNKNOWN) {
         rd_http_reply_headerf(x, "x-gpu-seconds", "%" PRIu64 ".%09" PRIu64,
-                              run->report.device_ns / 1000000000, run->report.device_ns % 1000000000);
+                              run->report.device_ns / 1000000000,
+                              run->report.device_ns % 1000000000);
     }
     if (run->report.device[0] != '\0') {
         rd_http_reply_header(x, "x-gpu-device", run->report.device);
@@ -91,9 +96,10 @@ static void answer_json(struct rd_run *run)
                       output->size, generation->format->width, generation->format->height,
                       rd_generation_seed(generation, i), asset + 2, sha256);
     }
-    rd_buf_printf(&body, "],\"model\":\"%s/%s\",\"task\":\"%s\",\"seed\":%" PRIu32 ",\"request_id\":\"%s\"",
-                  run->model->family, run->model->name, rd_task_name(generation->task),
-                  generation->seed, rd_http_request_id(run->call->exchange));
+    rd_buf_printf(
+        &body, "],\"model\":\"%s/%s\",\"task\":\"%s\",\"seed\":%" PRIu32 ",\"request_id\":\"%s\"",
+        run->model->family, run->model->name, rd_task_name(generation->task), generation->seed,
+        rd_http_request_id(run->call->exchange));
     if (run->report.source == RD_DEVICE_TIME_UNKNOWN) {
         rd_buf_str(&body, ",\"gpu_seconds\":null}");
     } else {
@@ -123,7 +129,8 @@ static void answer_bytes(struct rd_run *run)
     common(run);
     rd_http_reply_headerf(run->call->exchange, "Content-Location", "%s/a/%s",
                           run->call->gateway->public_url, asset);
-    rd_http_reply_header(run->call->exchange, "Content-Type", rd_media_type(run->generation->media));
+    rd_http_reply_header(run->call->exchange, "Content-Type",
+                         rd_media_type(run->generation->media));
     rd_http_reply_file(run->call->exchange, object.fd, object.offset, object.size);
     rd_cas_release_object(&object);
     rd_http_reply(run->call->exchange, 200);

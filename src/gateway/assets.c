@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * GET /a/{asset}: stored bytes at a permanent URL, with ETag, ranges and conditional requests, sent by
- * sendfile; and the attestation of a generated one. Assets are capabilities: who knows the hash of the
- * bytes may fetch them. Only pictures and videos are served here, so that no stored object can become
- * a page of this origin. */
+ * GET /a/{asset}: stored bytes at a permanent URL, with ETag, ranges and conditional requests, sent
+ * by sendfile; and the attestation of a generated one. Assets are capabilities: who knows the hash
+ * of the bytes may fetch them. Only pictures and videos are served here, so that no stored object
+ * can become a page of this origin. */
 #include <stdio.h>
 #include <string.h>
 
@@ -46,7 +46,8 @@ static void serve_now(struct rd_call *call)
     char modified[RD_CLOCK_HTTP_DATE_LEN + 1];
     rd_clock_http_date(object->created_ms / 1000, modified);
 
-    bool read = rd_http_request_method(x) == RD_HTTP_GET || rd_http_request_method(x) == RD_HTTP_HEAD;
+    bool read =
+        rd_http_request_method(x) == RD_HTTP_GET || rd_http_request_method(x) == RD_HTTP_HEAD;
     const struct rd_conditional_object state = {
         .exists = true, .etag = etag, .last_modified = object->created_ms / 1000};
     const struct rd_conditional_request conditions = {
@@ -88,7 +89,8 @@ static void serve_now(struct rd_call *call)
     if (kind == RD_RANGE_PART) {
         rd_range_content(&range, object->size, content_range);
         rd_http_reply_header(x, "Content-Range", content_range);
-        rd_http_reply_file(x, object->fd, object->offset + range.first, range.last - range.first + 1);
+        rd_http_reply_file(x, object->fd, object->offset + range.first,
+                           range.last - range.first + 1);
         rd_http_reply(x, 206);
         return;
     }

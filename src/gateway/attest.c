@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Where storage meets provenance. The store asks for a note on each generated output; the note is the
- * signature of the statement that the object carries as its meta. A batch is one round trip to the
- * signer. The note's bytes: 43 of key id (base64url), then 64 of Ed25519 signature. */
+ * Where storage meets provenance. The store asks for a note on each generated output; the note is
+ * the signature of the statement that the object carries as its meta. A batch is one round trip to
+ * the signer. The note's bytes: 43 of key id (base64url), then 64 of Ed25519 signature. */
 #include <string.h>
 
 #include "gateway/gateway.h"

@@ -15,7 +15,8 @@
 #include "base/mem.h"
 #include "base/text.h"
 
-static rd_err join(const char *dir, const char *name, char ret[RD_DATA_PATH_MAX], struct rd_why *why)
+static rd_err join(const char *dir, const char *name, char ret[RD_DATA_PATH_MAX],
+                   struct rd_why *why)
 {
     int len = snprintf(ret, RD_DATA_PATH_MAX, "%s/%s", dir, name);
     return len > 0 && len < RD_DATA_PATH_MAX
@@ -65,8 +66,8 @@ rd_err rd_data_prepare(const char *dir, struct rd_data_paths *ret, struct rd_why
     }
     if ((info.st_mode & 077) != 0) {
         return rd_why_set(why, RD_ERR_CONFIG,
-                          "%s can be entered by others (mode %04o); it holds keys: chmod 700 it", dir,
-                          (unsigned)(info.st_mode & 07777));
+                          "%s can be entered by others (mode %04o); it holds keys: chmod 700 it",
+                          dir, (unsigned)(info.st_mode & 07777));
     }
     return rd_data_paths(dir, ret, why);
 }
@@ -89,7 +90,8 @@ rd_err rd_data_admin_key(struct rd_store *store, const char *path, struct rd_why
     }
     struct rd_key key;
     char text[RD_KEY_TEXT_LEN + 1];
-    RD_TRY(rd_store_key_create(store, "admin", "first administrator", RD_SCOPE_ALL, 0, &key, text, why));
+    RD_TRY(rd_store_key_create(store, "admin", "first administrator", RD_SCOPE_ALL, 0, &key, text,
+                               why));
     char line[RD_KEY_TEXT_LEN + 2];
     (void)snprintf(line, sizeof line, "%s\n", text);
     rd_err err = rd_fs_write_atomic(path, line, strlen(line), 0600, why);
@@ -119,9 +121,11 @@ rd_err rd_data_prompt_secret(const char *path, uint8_t ret[RD_SALT_LEN], struct 
     }
     if (text.len != 2 * RD_SALT_LEN + 1 ||
         !rd_text_unhex(text.data, 2 * RD_SALT_LEN, ret, RD_SALT_LEN)) {
-        return rd_why_set(why, RD_ERR_CONFIG, "%s must hold %d hex digits and a newline; restore it from "
-                          "a backup, or delete it: earlier prompts can then not be revealed any more",
-                          path, 2 * RD_SALT_LEN);
+        return rd_why_set(
+            why, RD_ERR_CONFIG,
+            "%s must hold %d hex digits and a newline; restore it from "
+            "a backup, or delete it: earlier prompts can then not be revealed any more",
+            path, 2 * RD_SALT_LEN);
     }
     return RD_OK;
 }

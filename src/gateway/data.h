@@ -5,10 +5,10 @@
  *     DIR/              0700
  *     DIR/render.db     tenants, keys, upload tickets (store/)
  *     DIR/pepper        0600  what API keys are hashed with (store/)
- *     DIR/admin.key     0600  the first administrator's API key; may be deleted once it is kept elsewhere
- *     DIR/signing.key   0600  the signer's key; only render-signer reads it
- *     DIR/prompt.secret 0600  what prompts are committed to with (provenance/statement.h)
- *     DIR/objects/      the content-addressed store (cas/) */
+ *     DIR/admin.key     0600  the first administrator's API key; may be deleted once it is kept
+ * elsewhere DIR/signing.key   0600  the signer's key; only render-signer reads it DIR/prompt.secret
+ * 0600  what prompts are committed to with (provenance/statement.h) DIR/objects/      the
+ * content-addressed store (cas/) */
 #ifndef RD_GATEWAY_DATA_H
 #define RD_GATEWAY_DATA_H
 
@@ -34,6 +34,7 @@ rd_err rd_data_prepare(const char *dir, struct rd_data_paths *ret, struct rd_why
  * administrator's and writes it to `path`. */
 rd_err rd_data_admin_key(struct rd_store *store, const char *path, struct rd_why *why) RD_MUST;
 /* Reads the secret, making it on the first start. */
-rd_err rd_data_prompt_secret(const char *path, uint8_t ret[RD_SALT_LEN], struct rd_why *why) RD_MUST;
+rd_err rd_data_prompt_secret(const char *path, uint8_t ret[RD_SALT_LEN],
+                             struct rd_why *why) RD_MUST;
 
 #endif

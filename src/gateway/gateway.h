@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The gateway: everything that a request handler may use, and what handlers share. One struct
- * rd_gateway exists; main.c makes it. Handlers run on HTTP threads and must not block: work that would
- * goes to `pool` while the exchange is suspended. */
+ * rd_gateway exists; main.c makes it. Handlers run on HTTP threads and must not block: work that
+ * would goes to `pool` while the exchange is suspended. */
 #ifndef RD_GATEWAY_GATEWAY_H
 #define RD_GATEWAY_GATEWAY_H
 
@@ -24,11 +24,11 @@ struct rd_gateway {
     struct rd_store *store;
     struct rd_signer *signer;
     struct rd_pool *pool;
-    struct rd_pool *fetchers; /* only waits for other people's hosts: never to be waited for */
+    struct rd_pool *fetchers;      /* only waits for other people's hosts: never to be waited for */
     _Atomic unsigned fetching[64]; /* by owner: RD_LIMIT_FETCHES_TENANT each */
     struct rd_metrics metrics;
-    char listen_url[512]; /* http://HOST:PORT */
-    char public_url[512]; /* what answers point to; without trailing '/' */
+    char listen_url[512];               /* http://HOST:PORT */
+    char public_url[512];               /* what answers point to; without trailing '/' */
     uint8_t prompt_secret[RD_SALT_LEN]; /* what prompts are committed to with (statement.h) */
     atomic_bool draining;
     pthread_mutex_t runtime_lock;
@@ -48,12 +48,12 @@ struct rd_call {
     struct rd_runtime *runtime;   /* one reference */
     struct rd_key key;            /* who calls; id "" on public routes */
     char args[RD_ROUTE_ARGS_MAX][RD_ROUTE_ARG_LEN];
-    void *state;                         /* the handler's own */
-    void (*drop)(struct rd_call *call);  /* releases `state`; called last */
-    void (*gone)(struct rd_call *call);  /* the client left; may be NULL */
-    const char *log_model;               /* for the request log, or NULL */
-    uint64_t engine_ns;                  /* for the request log; 0: no engine */
-    char error_text[256];                /* for the log: the cause of a 5xx */
+    void *state;                        /* the handler's own */
+    void (*drop)(struct rd_call *call); /* releases `state`; called last */
+    void (*gone)(struct rd_call *call); /* the client left; may be NULL */
+    const char *log_model;              /* for the request log, or NULL */
+    uint64_t engine_ns;                 /* for the request log; 0: no engine */
+    char error_text[256];               /* for the log: the cause of a 5xx */
 };
 
 /* What every answer carries: request id, nosniff, trace context, CORS (routes.c). */
@@ -71,19 +71,19 @@ void rd_reply_problem(struct rd_call *call, rd_err err, const char *field, const
                       const char *message);
 
 /* Handlers, by file. `begin` runs on headers, `handle` when the body is there. */
-void rd_generate_handle(struct rd_call *call);      /* generate.c */
-void rd_asset_handle(struct rd_call *call);         /* assets.c */
+void rd_generate_handle(struct rd_call *call); /* generate.c */
+void rd_asset_handle(struct rd_call *call);    /* assets.c */
 void rd_attestation_handle(struct rd_call *call);
-void rd_object_begin(struct rd_call *call);         /* objects.c */
+void rd_object_begin(struct rd_call *call); /* objects.c */
 void rd_object_put(struct rd_call *call);
 void rd_object_get(struct rd_call *call);
-void rd_upload_create(struct rd_call *call);        /* uploads.c */
+void rd_upload_create(struct rd_call *call); /* uploads.c */
 void rd_upload_begin(struct rd_call *call);
 void rd_upload_put(struct rd_call *call);
-void rd_keys_create(struct rd_call *call);          /* keys.c */
+void rd_keys_create(struct rd_call *call); /* keys.c */
 void rd_keys_list(struct rd_call *call);
 void rd_keys_revoke(struct rd_call *call);
-void rd_info_models(struct rd_call *call);          /* info.c */
+void rd_info_models(struct rd_call *call); /* info.c */
 void rd_info_aliases(struct rd_call *call);
 void rd_info_loras(struct rd_call *call);
 void rd_info_live(struct rd_call *call);

@@ -2,15 +2,16 @@
  *
  * The sync tier: POST a generation, receive the bytes. One request's way through here:
  *
- *   prepare   negotiate the type, parse and validate                  HTTP thread (large bodies: pool)
- *   load      read or fetch source images                             pool, or the fetchers
+ *   prepare   negotiate the type, parse and validate                  HTTP thread (large bodies:
+ * pool) load      read or fetch source images                             pool, or the fetchers
  *   launch    take a slot, start the engine, suspend the exchange     HTTP thread or pool
  *   run       the engine delivers bytes into the store                engine's thread
  *   commit    statements written, outputs committed together          engine's thread
  *   answer    when the store says that all of them count              store's committer thread
  *
  * Nothing of a run that failed is stored. `pending` counts what the answer waits for: the engine's
- * done() and each commit; whoever brings it to zero answers. A client that leaves cancels the run. */
+ * done() and each commit; whoever brings it to zero answers. A client that leaves cancels the run.
+ */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -21,7 +22,8 @@
 #include "gateway/generate.h"
 #include "gateway/sources.h"
 
-/* A body up to this size is parsed on the HTTP thread (a few microseconds); larger ones hold pictures. */
+/* A body up to this size is parsed on the HTTP thread (a few microseconds); larger ones hold
+ * pictures. */
 enum { PARSE_INLINE_MAX = 65536, STATEMENT_MAX = 65536 };
 
 static void launch(struct rd_run *run);
@@ -89,8 +91,8 @@ static void suspend(struct rd_run *run)
     }
 }
 
-/* What an engine says about itself is for the log. What it says about the request is for the client;
- * it begins with the field (engine.h). */
+/* What an engine says about itself is for the log. What it says about the request is for the
+ * client; it begins with the field (engine.h). */
 static void fail_run(struct rd_run *run, rd_err err)
 {
     struct rd_metrics *metrics = &run->call->gateway->metrics;
@@ -256,8 +258,7 @@ static void launch(struct rd_run *run)
         return;
     }
     enum rd_backend_kind kind = generation->backend_asked ? generation->backend : RD_BACKEND_COUNT_;
-    enum rd_admission admission =
-        rd_runtime_take(call->runtime, run->model, kind, &run->backend);
+    enum rd_admission admission = rd_runtime_take(call->runtime, run->model, kind, &run->backend);
     if (admission != RD_ADMISSION_TAKE) {
         refuse_admission(run, admission);
         return;
@@ -274,9 +275,8 @@ static void launch(struct rd_run *run)
     run->engine_started_ns = rd_clock_mono_ns();
     struct rd_engine_run *started = NULL;
     pthread_mutex_lock(&run->lock);
-    rd_err err = run->client_gone
-                     ? RD_ERR_CANCELLED
-                     : run->backend->ops->start(run->backend->engine, &job, &started);
+    rd_err err = run->client_gone ? RD_ERR_CANCELLED
+                                  : run->backend->ops->start(run->backend->engine, &job, &started);
     if (err == RD_OK) {
         run->engine_run = started; /* on_done waits for the lock before it clears this */
     }
@@ -337,8 +337,9 @@ static void load_from_afar(struct rd_run *run)
     }
     if (err != RD_OK) {
         atomic_fetch_sub(fetches_of(run), 1);
-        fail(run, err, err == RD_ERR_RATE_LIMITED ? "too many source images of this tenant are being fetched"
-                                                  : NULL);
+        fail(run, err,
+             err == RD_ERR_RATE_LIMITED ? "too many source images of this tenant are being fetched"
+                                        : NULL);
     }
 }
 
@@ -403,8 +404,7 @@ static bool resolve_path(struct rd_run *run)
         fail(run, RD_ERR_NOT_FOUND, "a generation's path begins with /image or /video");
         return false;
     }
-    if (!rd_task_parse(call->args[3], &run->task) ||
-        rd_task_modality(run->task) != run->modality) {
+    if (!rd_task_parse(call->args[3], &run->task) || rd_task_modality(run->task) != run->modality) {
         fail(run, RD_ERR_NOT_FOUND,
              run->modality == RD_MODALITY_IMAGE ? "image tasks are t2i, i2i and edit"
                                                 : "video tasks are t2v and i2v");
@@ -416,7 +416,8 @@ static bool resolve_path(struct rd_run *run)
         return false;
     }
     if ((run->model->tasks & (1u << run->task)) == 0) {
-        fail(run, RD_ERR_NOT_FOUND, "this model does not do this task; GET /models tells which it does");
+        fail(run, RD_ERR_NOT_FOUND,
+             "this model does not do this task; GET /models tells which it does");
         return false;
     }
     call->log_model = rd_arena_printf(rd_http_arena(call->exchange), "%s/%s", run->model->family,

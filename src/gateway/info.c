@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the gateway tells about itself: models, health, metrics, public key, its own OpenAPI file. */
+ * What the gateway tells about itself: models, health, metrics, public key, its own OpenAPI file.
+ */
 #include <stdio.h>
 #include <string.h>
 
@@ -18,7 +19,8 @@ void rd_info_models(struct rd_call *call)
 {
     RD_AUTO_BUF struct rd_buf body;
     rd_buf_init(&body, MODELS_BODY_MAX);
-    rd_err err = rd_catalogue_models_json(call->runtime->catalogue, available, call->runtime, &body);
+    rd_err err =
+        rd_catalogue_models_json(call->runtime->catalogue, available, call->runtime, &body);
     if (err != RD_OK) {
         rd_reply_error(call, err, NULL, NULL);
         return;
@@ -99,7 +101,8 @@ static void write_slots(struct rd_runtime *runtime, struct rd_buf *out)
                     "# TYPE render_backend_slots gauge\n");
     for (size_t i = 0; i < runtime->backends_count; i++) {
         const struct rd_engine_config *engine = &runtime->backends[i].config->engine;
-        rd_buf_printf(out, "render_backend_slots{backend=\"%s\"} %u\n", engine->name, engine->slots);
+        rd_buf_printf(out, "render_backend_slots{backend=\"%s\"} %u\n", engine->name,
+                      engine->slots);
     }
     rd_buf_str(out, "# HELP render_backend_slots_taken slots of a backend in use\n"
                     "# TYPE render_backend_slots_taken gauge\n");
@@ -121,8 +124,7 @@ static void write_gauges(struct rd_call *call, struct rd_buf *out)
         const char *name, *help;
         double value;
     } gauges[] = {
-        {"render_connections", "open client connections",
-         rd_http_open_connections(gateway->http)},
+        {"render_connections", "open client connections", rd_http_open_connections(gateway->http)},
         {"render_exchanges", "requests being answered", rd_http_open_exchanges(gateway->http)},
         {"render_objects", "stored objects", (double)stats.objects},
         {"render_object_bytes", "bytes of stored objects", (double)stats.bytes},
@@ -149,7 +151,8 @@ void rd_info_metrics(struct rd_call *call)
         rd_reply_error(call, rd_buf_err(&body), NULL, NULL);
         return;
     }
-    reply_literal(call, 200, "text/plain; version=0.0.4; charset=utf-8", rd_buf_cstr(&body), body.len);
+    reply_literal(call, 200, "text/plain; version=0.0.4; charset=utf-8", rd_buf_cstr(&body),
+                  body.len);
 }
 
 void rd_info_jwks(struct rd_call *call)
@@ -178,6 +181,7 @@ void rd_info_root(struct rd_call *call)
     static const char body[] =
         "{\"name\":\"render\",\"version\":\"" RD_VERSION "\",\"openapi\":\"/openapi.yaml\","
         "\"models\":\"/models\",\"generate\":\"POST /{image|video}/{family}/{model}/{task}\","
-        "\"health\":\"/health/ready\",\"metrics\":\"/metrics\",\"keys\":\"/.well-known/jwks.json\"}";
+        "\"health\":\"/health/ready\",\"metrics\":\"/metrics\",\"keys\":\"/.well-known/"
+        "jwks.json\"}";
     reply_literal(call, 200, "application/json", body, sizeof body - 1);
 }

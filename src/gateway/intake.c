@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Bytes from a client into the store. See intake.h. Hashing happens on the HTTP thread, in the pieces
- * in which the bytes arrive (at most 64 KiB, about 50 us), so no other client waits longer than that. */
+ * Bytes from a client into the store. See intake.h. Hashing happens on the HTTP thread, in the
+ * pieces in which the bytes arrive (at most 64 KiB, about 50 us), so no other client waits longer
+ * than that. */
 #include "gateway/intake.h"
 
 #include <string.h>
@@ -26,9 +27,8 @@ static rd_err take(void *ctx, struct rd_http_exchange *x, const void *data, size
     if (intake->probe_len < RD_IMAGE_PROBE_MAX) {
         size_t part = RD_IMAGE_PROBE_MAX - intake->probe_len;
         part = part < len ? part : len;
-        char *probe = rd_http_hold(x, part)
-                          ? rd_mem_resize(intake->probe, intake->probe_len + part)
-                          : NULL;
+        char *probe =
+            rd_http_hold(x, part) ? rd_mem_resize(intake->probe, intake->probe_len + part) : NULL;
         if (probe == NULL) {
             return RD_ERR_NO_MEMORY;
         }

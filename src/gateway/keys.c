@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * POST/GET /keys and DELETE /keys/{id}. Making keys takes the scope `admin`; listing and revoking one's
- * own tenant's takes `read`, and revoking no scope that the caller's key lacks. The text of a key is in the answer that makes it and nowhere else. */
+ * POST/GET /keys and DELETE /keys/{id}. Making keys takes the scope `admin`; listing and revoking
+ * one's own tenant's takes `read`, and revoking no scope that the caller's key lacks. The text of a
+ * key is in the answer that makes it and nowhere else. */
 #include <string.h>
 
 #include <jansson.h>
@@ -26,7 +27,8 @@ static void parse_scopes(const json_t *scopes, struct key_request *request,
         return;
     }
     if (!json_is_array(scopes) || json_array_size(scopes) == 0) {
-        rd_problems_add(problems, arena, "scopes", "type", "a list of generate, upload, read, admin");
+        rd_problems_add(problems, arena, "scopes", "type",
+                        "a list of generate, upload, read, admin");
         return;
     }
     for (size_t i = 0; i < json_array_size(scopes); i++) {
@@ -131,8 +133,8 @@ void rd_keys_create(struct rd_call *call)
     rd_err err = RD_ERR_INVALID_REQUEST;
     parse_fields(json, &request, &problems, rd_http_arena(call->exchange));
     if (problems.count == 0) {
-        err = rd_store_key_create(call->gateway->store, request.tenant, request.name, request.scopes,
-                                  request.expires_ms, &key, text, &why);
+        err = rd_store_key_create(call->gateway->store, request.tenant, request.name,
+                                  request.scopes, request.expires_ms, &key, text, &why);
     }
     json_decref(json);
     if (problems.count > 0) {
@@ -215,8 +217,9 @@ static rd_err may_revoke(struct rd_call *call)
 void rd_keys_revoke(struct rd_call *call)
 {
     rd_err err = may_revoke(call);
-    err = err == RD_OK ? rd_store_key_revoke(call->gateway->store, visible_tenant(call), call->args[0])
-                       : err;
+    err = err == RD_OK
+              ? rd_store_key_revoke(call->gateway->store, visible_tenant(call), call->args[0])
+              : err;
     if (err != RD_OK) {
         rd_reply_error(call, err, NULL, NULL);
         return;

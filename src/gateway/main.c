@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * render-gateway: the network-facing process. It holds no signing key (render-signer does) and needs no
- * privilege. Start order: data folder, store, signer, objects, runtime, HTTP; stop is the reverse.
- * Signals are read from a signalfd by the main thread, which otherwise only does housekeeping:
- * SIGTERM and SIGINT drain, SIGHUP reloads. */
+ * render-gateway: the network-facing process. It holds no signing key (render-signer does) and
+ * needs no privilege. Start order: data folder, store, signer, objects, runtime, HTTP; stop is the
+ * reverse. Signals are read from a signalfd by the main thread, which otherwise only does
+ * housekeeping: SIGTERM and SIGINT drain, SIGHUP reloads. */
 #include <errno.h>
 #include <getopt.h>
 #include <poll.h>
@@ -87,12 +87,13 @@ static void tidy(struct rd_gateway *gateway)
     }
     if (expired > 0 || freed > 0) {
         rd_log(RD_LOG_INFO, "tidied",
-               (struct rd_log_field[]){RD_LOG_INT("expired", expired), RD_LOG_INT("freed_bytes", freed),
-                                       RD_LOG_END});
+               (struct rd_log_field[]){RD_LOG_INT("expired", expired),
+                                       RD_LOG_INT("freed_bytes", freed), RD_LOG_END});
     }
 }
 
-/* A gateway without its signer is not ready, so nobody may send the request that would start it again. */
+/* A gateway without its signer is not ready, so nobody may send the request that would start it
+ * again. */
 static void keep_signer(struct rd_gateway *gateway, bool *lost)
 {
     if (!rd_signer_alive(gateway->signer) && rd_signer_revive(gateway->signer) != RD_OK) {
@@ -125,8 +126,9 @@ static bool serve(struct rd_gateway *gateway, const struct rd_gateway_options *o
         keep_signer(gateway, &signer_lost);
         bool objects = rd_cas_healthy(gateway->cas);
         if (!objects || !rd_store_healthy(gateway->store)) {
-            rd_log(RD_LOG_ERROR, "a store failed to write or sync; stopping, so that nothing is accepted "
-                                 "that cannot be kept",
+            rd_log(RD_LOG_ERROR,
+                   "a store failed to write or sync; stopping, so that nothing is accepted "
+                   "that cannot be kept",
                    (struct rd_log_field[]){RD_LOG_STR("store", objects ? "render.db" : "objects"),
                                            RD_LOG_END});
             return false;
@@ -253,8 +255,8 @@ static int take_signals(void)
     return signalfd(-1, &set, SFD_CLOEXEC);
 }
 
-/* As many descriptors as the connection limit needs, as far as the system lets us; and no core file,
- * because requests in memory hold keys and prompts. */
+/* As many descriptors as the connection limit needs, as far as the system lets us; and no core
+ * file, because requests in memory hold keys and prompts. */
 static void set_process_limits(void)
 {
     struct rlimit limit;

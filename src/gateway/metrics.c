@@ -3,7 +3,7 @@
  * Prometheus text format 0.0.4. See metrics.h. */
 #include "gateway/metrics.h"
 
-static const double bounds_ms[RD_METRICS_BUCKETS] = {0.1, 0.25, 0.5, 1,   2.5,  5,
+static const double bounds_ms[RD_METRICS_BUCKETS] = {0.1, 0.25, 0.5, 1,    2.5,  5,
                                                      10,  50,   250, 1000, 5000, 30000};
 
 void rd_metrics_observe(struct rd_metrics_histogram *histogram, uint64_t ns)
@@ -53,8 +53,8 @@ static void write_histogram(const struct rd_metrics_histogram *histogram, const 
     const char *open = bare > 0 ? "{" : "";
     const char *close = bare > 0 ? "}" : "";
     rd_buf_printf(out, "%s_sum%s%.*s%s ", name, open, bare, label, close);
-    rd_buf_json_number(
-        out, (double)atomic_load_explicit(&histogram->sum_us, memory_order_relaxed) / 1e6);
+    rd_buf_json_number(out, (double)atomic_load_explicit(&histogram->sum_us, memory_order_relaxed) /
+                                1e6);
     rd_buf_printf(out, "\n%s_count%s%.*s%s %llu\n", name, open, bare, label, close,
                   (unsigned long long)total);
 }
@@ -78,7 +78,7 @@ void rd_metrics_write(const struct rd_metrics *m, const char *const *names, stru
     rd_buf_str(out, "# HELP render_requests_total answers by route and status class\n"
                     "# TYPE render_requests_total counter\n");
     for (unsigned route = 0; names[route] != NULL; route++) {
-        for (unsigned class = 0; class < 6; class++) {
+        for (unsigned class = 0; class < 6; class ++) {
             uint64_t value = atomic_load_explicit(&m->requests[route][class], memory_order_relaxed);
             if (value > 0) {
                 rd_buf_printf(out, "render_requests_total{route=\"%s\",status=\"%uxx\"} %llu\n",
@@ -104,7 +104,8 @@ void rd_metrics_write(const struct rd_metrics *m, const char *const *names, stru
         const char *name, *help;
         double value;
     } counters[] = {
-        {"render_generations_ok_total", "generations that ended well", count_of(&m->generations_ok)},
+        {"render_generations_ok_total", "generations that ended well",
+         count_of(&m->generations_ok)},
         {"render_generations_failed_total", "generations that an engine or the store failed",
          count_of(&m->generations_failed)},
         {"render_generations_cancelled_total", "generations whose client left",

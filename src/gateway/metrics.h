@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Counters and histograms, and their Prometheus text. Updating is a few atomic additions; nothing is
- * allocated and no label comes from a client. */
+ * Counters and histograms, and their Prometheus text. Updating is a few atomic additions; nothing
+ * is allocated and no label comes from a client. */
 #ifndef RD_GATEWAY_METRICS_H
 #define RD_GATEWAY_METRICS_H
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * PUT/GET/HEAD /v1/objects/{hash}: the content-addressed store itself, per tenant. The hash is the
- * BLAKE3 in lower-case hex. Another tenant's object is 404, and putting the same bytes answers the same
- * whether or not another tenant has them. Bytes go to disk as they arrive. */
+ * BLAKE3 in lower-case hex. Another tenant's object is 404, and putting the same bytes answers the
+ * same whether or not another tenant has them. Bytes go to disk as they arrive. */
 #include <string.h>
 
 #include "base/limits.h"
@@ -36,7 +36,8 @@ static void put_done(struct rd_call *call, rd_err err)
     RD_AUTO_BUF struct rd_buf json;
     rd_buf_init(&json, 1024);
     rd_text_hex(intake->hash.sha256, RD_HASH_LEN, hex);
-    rd_buf_printf(&json, "{\"hash\":\"%s\",\"sha256\":\"%s\",\"bytes\":%llu,\"content_type\":\"%s\"}",
+    rd_buf_printf(&json,
+                  "{\"hash\":\"%s\",\"sha256\":\"%s\",\"bytes\":%llu,\"content_type\":\"%s\"}",
                   call->args[0], hex, (unsigned long long)intake->size, intake->content_type);
     rd_reply_json(call, intake->existed ? 200 : 201, &json);
 }
@@ -46,8 +47,8 @@ void rd_object_put(struct rd_call *call)
     struct rd_intake *intake = call->state;
     uint8_t blake3[RD_HASH_LEN];
     rd_err err = rd_intake_seal(call);
-    if (err == RD_OK && (!parse_hash(call, blake3) ||
-                         memcmp(blake3, intake->hash.blake3, RD_HASH_LEN) != 0)) {
+    if (err == RD_OK &&
+        (!parse_hash(call, blake3) || memcmp(blake3, intake->hash.blake3, RD_HASH_LEN) != 0)) {
         err = RD_ERR_HASH_MISMATCH;
     }
     if (err != RD_OK) {

@@ -18,16 +18,19 @@ static const char help[] =
     "usage: render-gateway --data DIR --listen HOST:PORT [--config FILE]\n"
     "       render-gateway scrub --data DIR\n"
     "\n"
-    "  --data DIR          where everything is kept; created with mode 0700 on the first start, with a\n"
+    "  --data DIR          where everything is kept; created with mode 0700 on the first start, "
+    "with a\n"
     "                      signing key and an administrator's API key in DIR/admin.key\n"
     "  --listen HOST:PORT  address to serve; port 0 takes a free one; [::1]:8080 for IPv6\n"
     "  --config FILE       configuration (docs/configuration.md); without it, the built-in engine\n"
     "  --version, --help\n"
     "\n"
-    "  scrub               reads every stored object and compares it with its name; the gateway must\n"
+    "  scrub               reads every stored object and compares it with its name; the gateway "
+    "must\n"
     "                      not be running on DIR. Exit status 1 when something is bad\n"
     "\n"
-    "When it is ready it prints one line, \"listening on http://HOST:PORT\". SIGTERM finishes the open\n"
+    "When it is ready it prints one line, \"listening on http://HOST:PORT\". SIGTERM finishes the "
+    "open\n"
     "requests and ends; SIGHUP reads the configuration and the catalogue again.\n";
 
 static int wrong(const char *what, const char *value)
@@ -63,9 +66,9 @@ static bool parse_listen(const char *text, struct rd_gateway_options *ret)
 int rd_gateway_options_parse(int argc, char **argv, struct rd_gateway_options *ret)
 {
     static const struct option table[] = {
-        {"data", required_argument, NULL, 'd'}, {"listen", required_argument, NULL, 'l'},
+        {"data", required_argument, NULL, 'd'},   {"listen", required_argument, NULL, 'l'},
         {"config", required_argument, NULL, 'c'}, {"version", no_argument, NULL, 'v'},
-        {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0},
+        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
     };
     memset(ret, 0, sizeof *ret);
     bool listening = false;
@@ -81,7 +84,8 @@ int rd_gateway_options_parse(int argc, char **argv, struct rd_gateway_options *r
         case 'l':
             listening = parse_listen(optarg, ret);
             if (!listening) {
-                return wrong("--listen takes HOST:PORT, such as 127.0.0.1:8080 or [::1]:0, not", optarg);
+                return wrong("--listen takes HOST:PORT, such as 127.0.0.1:8080 or [::1]:0, not",
+                             optarg);
             }
             break;
         case 'v':

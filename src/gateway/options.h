@@ -15,8 +15,8 @@ struct rd_gateway_options {
     uint16_t port;
 };
 
-/* Parses. Returns an exit code when the program is to end now (help, version, a wrong word), else -1.
- * Messages go to standard error, help to standard output. */
+/* Parses. Returns an exit code when the program is to end now (help, version, a wrong word), else
+ * -1. Messages go to standard error, help to standard output. */
 int rd_gateway_options_parse(int argc, char **argv, struct rd_gateway_options *ret);
 
 #endif

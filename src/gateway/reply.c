@@ -10,7 +10,8 @@
 enum {
     RETRY_SOON_S = 1,
     RETRY_CONFIGURATION_S = 300,
-    /* RD_LIMIT_PROBLEMS of the longest messages fit, even when JSON takes six bytes for each byte. */
+    /* RD_LIMIT_PROBLEMS of the longest messages fit, even when JSON takes six bytes for each byte.
+     */
     DETAILS_MAX = 256 * 1024,
     ERROR_BODY_MAX = DETAILS_MAX + 8192,
 };
@@ -18,7 +19,8 @@ enum {
 void rd_reply_json(struct rd_call *call, int status, const struct rd_buf *json)
 {
     if (rd_buf_err(json) != RD_OK) {
-        rd_reply_error(call, rd_buf_err(json) == RD_ERR_NO_MEMORY ? RD_ERR_NO_MEMORY : RD_ERR_INTERNAL,
+        rd_reply_error(call,
+                       rd_buf_err(json) == RD_ERR_NO_MEMORY ? RD_ERR_NO_MEMORY : RD_ERR_INTERNAL,
                        NULL, NULL);
         return;
     }
@@ -36,10 +38,12 @@ static void error_headers(struct rd_call *call, rd_err err, int status)
     }
     if (status == 429 || status == 503) {
         rd_http_reply_headerf(x, "Retry-After", "%d",
-                              err == RD_ERR_MODEL_UNAVAILABLE ? RETRY_CONFIGURATION_S : RETRY_SOON_S);
+                              err == RD_ERR_MODEL_UNAVAILABLE ? RETRY_CONFIGURATION_S
+                                                              : RETRY_SOON_S);
     }
     if (err == RD_ERR_CAPACITY) {
-        rd_http_reply_headerf(x, "Link", "<%s/queue>; rel=\"alternate\"", call->gateway->public_url);
+        rd_http_reply_headerf(x, "Link", "<%s/queue>; rel=\"alternate\"",
+                              call->gateway->public_url);
     }
     rd_http_reply_header(x, "Cache-Control", "no-store");
 }

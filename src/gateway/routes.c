@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The routes as one table, and the way of every request through it: match, authenticate, take the
- * body, handle, log. Deny by default: a path that is not in the table is 404, a method that is not is
- * 405, and a route without RD_SCOPE bits is public because its row says so. */
+ * body, handle, log. Deny by default: a path that is not in the table is 404, a method that is not
+ * is 405, and a route without RD_SCOPE bits is public because its row says so. */
 #include "gateway/routes.h"
 
 #include <string.h>
@@ -17,40 +17,40 @@
 
 static const struct rd_route routes[] = {
     {RD_HTTP_GET, "/", PUBLIC, RD_BODY_NONE, RD_ON_HTTP, NULL, rd_info_root, "root"},
-    {RD_HTTP_GET, "/health/live", PUBLIC, RD_BODY_NONE, RD_ON_HTTP,
-     NULL, rd_info_live, "health_live"},
-    {RD_HTTP_GET, "/health/ready", PUBLIC, RD_BODY_NONE, RD_ON_HTTP,
-     NULL, rd_info_ready, "health_ready"},
+    {RD_HTTP_GET, "/health/live", PUBLIC, RD_BODY_NONE, RD_ON_HTTP, NULL, rd_info_live,
+     "health_live"},
+    {RD_HTTP_GET, "/health/ready", PUBLIC, RD_BODY_NONE, RD_ON_HTTP, NULL, rd_info_ready,
+     "health_ready"},
     {RD_HTTP_GET, "/metrics", PUBLIC, RD_BODY_NONE, RD_ON_HTTP, NULL, rd_info_metrics, "metrics"},
-    {RD_HTTP_GET, "/openapi.yaml", PUBLIC, RD_BODY_NONE, RD_ON_HTTP,
-     NULL, rd_info_openapi, "openapi"},
-    {RD_HTTP_GET, "/.well-known/jwks.json", PUBLIC, RD_BODY_NONE, RD_ON_HTTP,
-     NULL, rd_info_jwks, "jwks"},
-    {RD_HTTP_GET, "/models", RD_SCOPE_ALL, RD_BODY_NONE, RD_ON_HTTP,
-     NULL, rd_info_models, "models"},
-    {RD_HTTP_GET, "/models/aliases", RD_SCOPE_ALL, RD_BODY_NONE, RD_ON_HTTP,
-     NULL, rd_info_aliases, "aliases"},
-    {RD_HTTP_GET, "/models/loras", RD_SCOPE_ALL, RD_BODY_NONE, RD_ON_HTTP,
-     NULL, rd_info_loras, "loras"},
-    {RD_HTTP_POST, "/uploads", RD_SCOPE_UPLOAD, RD_BODY_JSON, RD_ON_POOL,
-     NULL, rd_upload_create, "upload_create"},
-    {RD_HTTP_PUT, "/uploads/{token}", PUBLIC, RD_BODY_STREAM, RD_ON_HTTP,
-     rd_upload_begin, rd_upload_put, "upload_put"},
+    {RD_HTTP_GET, "/openapi.yaml", PUBLIC, RD_BODY_NONE, RD_ON_HTTP, NULL, rd_info_openapi,
+     "openapi"},
+    {RD_HTTP_GET, "/.well-known/jwks.json", PUBLIC, RD_BODY_NONE, RD_ON_HTTP, NULL, rd_info_jwks,
+     "jwks"},
+    {RD_HTTP_GET, "/models", RD_SCOPE_ALL, RD_BODY_NONE, RD_ON_HTTP, NULL, rd_info_models,
+     "models"},
+    {RD_HTTP_GET, "/models/aliases", RD_SCOPE_ALL, RD_BODY_NONE, RD_ON_HTTP, NULL, rd_info_aliases,
+     "aliases"},
+    {RD_HTTP_GET, "/models/loras", RD_SCOPE_ALL, RD_BODY_NONE, RD_ON_HTTP, NULL, rd_info_loras,
+     "loras"},
+    {RD_HTTP_POST, "/uploads", RD_SCOPE_UPLOAD, RD_BODY_JSON, RD_ON_POOL, NULL, rd_upload_create,
+     "upload_create"},
+    {RD_HTTP_PUT, "/uploads/{token}", PUBLIC, RD_BODY_STREAM, RD_ON_HTTP, rd_upload_begin,
+     rd_upload_put, "upload_put"},
     {RD_HTTP_GET, "/a/{asset}", PUBLIC, RD_BODY_NONE, RD_ON_HTTP, NULL, rd_asset_handle, "asset"},
-    {RD_HTTP_GET, "/a/{asset}/attestation", PUBLIC, RD_BODY_NONE, RD_ON_HTTP,
-     NULL, rd_attestation_handle, "attestation"},
+    {RD_HTTP_GET, "/a/{asset}/attestation", PUBLIC, RD_BODY_NONE, RD_ON_HTTP, NULL,
+     rd_attestation_handle, "attestation"},
     {RD_HTTP_PUT, "/v1/objects/{hash}", RD_SCOPE_UPLOAD, RD_BODY_STREAM, RD_ON_HTTP,
      rd_object_begin, rd_object_put, "object_put"},
-    {RD_HTTP_GET, "/v1/objects/{hash}", RD_SCOPE_READ, RD_BODY_NONE, RD_ON_HTTP,
-     NULL, rd_object_get, "object_get"},
-    {RD_HTTP_POST, "/keys", RD_SCOPE_ADMIN, RD_BODY_JSON, RD_ON_POOL,
-     NULL, rd_keys_create, "key_create"},
-    {RD_HTTP_GET, "/keys", RD_SCOPE_ADMIN | RD_SCOPE_READ, RD_BODY_NONE, RD_ON_POOL,
-     NULL, rd_keys_list, "key_list"},
-    {RD_HTTP_DELETE, "/keys/{id}", RD_SCOPE_ADMIN | RD_SCOPE_READ, RD_BODY_NONE, RD_ON_POOL,
-     NULL, rd_keys_revoke, "key_revoke"},
-    {RD_HTTP_POST, "/{modality}/{family}/{model}/{task}", RD_SCOPE_GENERATE, RD_BODY_IMAGES, RD_ON_HTTP,
-     NULL, rd_generate_handle, "generate"},
+    {RD_HTTP_GET, "/v1/objects/{hash}", RD_SCOPE_READ, RD_BODY_NONE, RD_ON_HTTP, NULL,
+     rd_object_get, "object_get"},
+    {RD_HTTP_POST, "/keys", RD_SCOPE_ADMIN, RD_BODY_JSON, RD_ON_POOL, NULL, rd_keys_create,
+     "key_create"},
+    {RD_HTTP_GET, "/keys", RD_SCOPE_ADMIN | RD_SCOPE_READ, RD_BODY_NONE, RD_ON_POOL, NULL,
+     rd_keys_list, "key_list"},
+    {RD_HTTP_DELETE, "/keys/{id}", RD_SCOPE_ADMIN | RD_SCOPE_READ, RD_BODY_NONE, RD_ON_POOL, NULL,
+     rd_keys_revoke, "key_revoke"},
+    {RD_HTTP_POST, "/{modality}/{family}/{model}/{task}", RD_SCOPE_GENERATE, RD_BODY_IMAGES,
+     RD_ON_HTTP, NULL, rd_generate_handle, "generate"},
 };
 enum { ROUTES = sizeof routes / sizeof routes[0] };
 _Static_assert(ROUTES + 1 < RD_METRICS_ROUTES_MAX, "metrics has a row for each route and for none");
@@ -71,8 +71,8 @@ static bool segment_char(char c)
            c == '_' || c == '.' || c == '~';
 }
 
-/* True when `path` has the pattern's shape; captured segments go to call->args. A segment holds only
- * unreserved characters, so "..", "%2e", NUL and the like cannot get past here. */
+/* True when `path` has the pattern's shape; captured segments go to call->args. A segment holds
+ * only unreserved characters, so "..", "%2e", NUL and the like cannot get past here. */
 static bool match(const char *pattern, const char *path, struct rd_call *call)
 {
     size_t arg = 0;
@@ -173,8 +173,9 @@ static void preflight(struct rd_call *call, const struct rd_buf *allow)
     rd_call_common_headers(call);
     rd_http_reply_header(call->exchange, "Allow", rd_buf_cstr(allow));
     rd_http_reply_header(call->exchange, "Access-Control-Allow-Methods", rd_buf_cstr(allow));
-    rd_http_reply_header(call->exchange, "Access-Control-Allow-Headers",
-                         "Authorization, Content-Type, Accept, Prefer, traceparent, If-None-Match, Range");
+    rd_http_reply_header(
+        call->exchange, "Access-Control-Allow-Headers",
+        "Authorization, Content-Type, Accept, Prefer, traceparent, If-None-Match, Range");
     rd_http_reply_header(call->exchange, "Access-Control-Max-Age", "86400");
     rd_http_reply(call->exchange, 204);
 }
@@ -304,12 +305,14 @@ static void log_request(struct rd_call *call, uint64_t ns, bool sent)
 {
     struct rd_http_exchange *x = call->exchange;
     int status = rd_http_reply_status(x);
-    enum rd_log_level level = status >= 500 && call->error_text[0] != '\0' ? RD_LOG_ERROR : RD_LOG_INFO;
+    enum rd_log_level level =
+        status >= 500 && call->error_text[0] != '\0' ? RD_LOG_ERROR : RD_LOG_INFO;
     if (!rd_log_enabled(level)) {
         return;
     }
     bool head = rd_http_request_method(x) == RD_HTTP_HEAD;
-    /* No path: it may hold an upload's secret. The route's name and the request id find everything. */
+    /* No path: it may hold an upload's secret. The route's name and the request id find everything.
+     */
     const struct rd_log_field fields[] = {
         RD_LOG_STR("request_id", rd_http_request_id(x)),
         RD_LOG_STR("tenant", call->key.tenant[0] == '\0' ? NULL : call->key.tenant),

@@ -23,7 +23,7 @@ struct rd_route {
     const char *pattern;        /* "/a/{asset}": a segment in braces becomes args[n] */
     unsigned scope;             /* 0: public; else the key must have one of these bits */
     enum rd_body body;
-    enum rd_where where; /* `handle` runs; `begin` is always on the HTTP thread */
+    enum rd_where where;                 /* `handle` runs; `begin` is always on the HTTP thread */
     void (*begin)(struct rd_call *call); /* on headers; may be NULL; may reply */
     void (*handle)(struct rd_call *call);
     const char *name; /* in metrics and the request log */

@@ -63,7 +63,8 @@ static rd_err load_catalogue(struct rd_runtime *runtime, struct rd_why *why)
     return rd_catalogue_load(rd_buf_cstr(&text), text.len, path, &runtime->catalogue, why);
 }
 
-/* Each model that an engine names must stand in the catalogue, with the engine's kind of backend. */
+/* Each model that an engine names must stand in the catalogue, with the engine's kind of backend.
+ */
 static rd_err check_models(const struct rd_runtime *runtime, struct rd_why *why)
 {
     for (size_t i = 0; i < runtime->config->engines_count; i++) {
@@ -78,8 +79,7 @@ static rd_err check_models(const struct rd_runtime *runtime, struct rd_why *why)
             }
             memcpy(family, engine->models[k], len);
             family[len] = '\0';
-            const struct rd_model *model =
-                rd_catalogue_find(runtime->catalogue, family, slash + 1);
+            const struct rd_model *model = rd_catalogue_find(runtime->catalogue, family, slash + 1);
             if (model == NULL) {
                 return rd_why_set(why, RD_ERR_CONFIG,
                                   "engine %s: model '%s' is not in the catalogue; add it there or "
@@ -88,11 +88,11 @@ static rd_err check_models(const struct rd_runtime *runtime, struct rd_why *why)
             }
             /* Else /models would promise one kind and another would answer. */
             if ((model->backends & 1u << engine->backend) == 0) {
-                return rd_why_set(why, RD_ERR_CONFIG,
-                                  "engine %s: it serves as backend '%s', which the catalogue does not "
-                                  "list for '%s'; set the engine's 'backend', or add it there",
-                                  engine->engine.name, rd_backend_kind_name(engine->backend),
-                                  engine->models[k]);
+                return rd_why_set(
+                    why, RD_ERR_CONFIG,
+                    "engine %s: it serves as backend '%s', which the catalogue does not "
+                    "list for '%s'; set the engine's 'backend', or add it there",
+                    engine->engine.name, rd_backend_kind_name(engine->backend), engine->models[k]);
             }
         }
     }
@@ -103,8 +103,9 @@ static rd_err check_models(const struct rd_runtime *runtime, struct rd_why *why)
 static rd_err check_ca_file(const struct rd_config *config, struct rd_why *why)
 {
     const char *path = config->fetch_ca_file;
-    return path == NULL || access(path, R_OK) == 0 ? RD_OK
-                                                   : rd_why_errno(why, errno, "read fetch.ca_file", path);
+    return path == NULL || access(path, R_OK) == 0
+               ? RD_OK
+               : rd_why_errno(why, errno, "read fetch.ca_file", path);
 }
 
 static rd_err open_engines(struct rd_runtime *runtime, struct rd_why *why)
@@ -141,8 +142,9 @@ rd_err rd_runtime_load(const char *config_path, struct rd_runtime **ret, struct 
         return RD_ERR_NO_MEMORY;
     }
     atomic_init(&runtime->references, 1);
-    rd_err err = rd_config_load(rd_buf_cstr(&text), text.len,
-                                config_path == NULL ? "(defaults)" : config_path, &runtime->config, why);
+    rd_err err =
+        rd_config_load(rd_buf_cstr(&text), text.len,
+                       config_path == NULL ? "(defaults)" : config_path, &runtime->config, why);
     err = err == RD_OK ? load_catalogue(runtime, why) : err;
     err = err == RD_OK ? check_ca_file(runtime->config, why) : err;
     err = err == RD_OK ? check_models(runtime, why) : err;

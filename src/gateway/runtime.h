@@ -33,7 +33,8 @@ struct rd_runtime {
 };
 
 /* Reads the configuration (path NULL: defaults) and the catalogue, opens the engines. */
-rd_err rd_runtime_load(const char *config_path, struct rd_runtime **ret, struct rd_why *why) RD_MUST;
+rd_err rd_runtime_load(const char *config_path, struct rd_runtime **ret,
+                       struct rd_why *why) RD_MUST;
 void rd_runtime_unref(struct rd_runtime *runtime);
 /* Closes the runtimes that nobody holds any more; from a thread that serves nobody. */
 void rd_runtime_collect(void);

@@ -53,7 +53,8 @@ static rd_err load_asset(struct rd_call *call, const char *url, char **ret, size
     }
     char *bytes = NULL;
     if (object.size > RD_LIMIT_UPLOAD_BYTES) {
-        err = rd_why_set(why, RD_ERR_INVALID_REQUEST, "larger than %d bytes", RD_LIMIT_UPLOAD_BYTES);
+        err =
+            rd_why_set(why, RD_ERR_INVALID_REQUEST, "larger than %d bytes", RD_LIMIT_UPLOAD_BYTES);
     } else if (!rd_http_hold(call->exchange, (size_t)object.size) ||
                (bytes = rd_mem_alloc((size_t)object.size)) == NULL) {
         err = RD_ERR_NO_MEMORY;
@@ -106,9 +107,8 @@ static rd_err load_one(struct rd_call *call, struct rd_source *source, char **ow
     struct rd_why why = {.text = "cannot be loaded"};
     struct rd_image_info info;
     size_t len = 0;
-    rd_err err = source->kind == RD_SOURCE_URL
-                     ? load_url(call, source->url, owned, &len, &why)
-                     : load_asset(call, source->url, owned, &len, &why);
+    rd_err err = source->kind == RD_SOURCE_URL ? load_url(call, source->url, owned, &len, &why)
+                                               : load_asset(call, source->url, owned, &len, &why);
     if (err == RD_OK) {
         err = rd_image_probe(*owned, len, &info, &why);
         err = err == RD_ERR_TOO_LARGE ? RD_ERR_INVALID_REQUEST : err;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Filling in the bytes of a generation's source images: assets from the store, https URLs through the
- * guarded fetch. data: URIs already have theirs. */
+ * Filling in the bytes of a generation's source images: assets from the store, https URLs through
+ * the guarded fetch. data: URIs already have theirs. */
 #ifndef RD_GATEWAY_SOURCES_H
 #define RD_GATEWAY_SOURCES_H
 

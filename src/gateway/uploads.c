@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * POST /uploads hands out a URL that takes one PUT for one hour, and the asset URL under which the bytes
- * will stand. The PUT needs no key: its URL is the secret. What arrives must be as long as announced
- * and be, by its content, a picture of the announced type. */
+ * POST /uploads hands out a URL that takes one PUT for one hour, and the asset URL under which the
+ * bytes will stand. The PUT needs no key: its URL is the secret. What arrives must be as long as
+ * announced and be, by its content, a picture of the announced type. */
 #include <string.h>
 
 #include <jansson.h>
@@ -64,13 +64,14 @@ void rd_upload_create(struct rd_call *call)
     RD_AUTO_BUF struct rd_buf answer;
     rd_buf_init(&answer, 4096);
     rd_buf_printf(&answer,
-                  "{\"upload_url\":\"%s/uploads/%s\",\"asset_url\":\"%s/a/%s\",\"expires_in\":%d}", url,
-                  token, url, upload.id, RD_LIMIT_UPLOAD_TTL_S);
+                  "{\"upload_url\":\"%s/uploads/%s\",\"asset_url\":\"%s/a/%s\",\"expires_in\":%d}",
+                  url, token, url, upload.id, RD_LIMIT_UPLOAD_TTL_S);
     rd_http_reply_header(call->exchange, "Cache-Control", "no-store");
     rd_reply_json(call, 200, &answer);
 }
 
-/* Gives the ticket back when its PUT came to nothing; a finished one cannot be claimed again anyway. */
+/* Gives the ticket back when its PUT came to nothing; a finished one cannot be claimed again
+ * anyway. */
 static void release_ticket(struct rd_call *call, void *user)
 {
     const struct rd_upload *upload = user;
@@ -133,11 +134,12 @@ static void finish(void *ctx)
     const char *url = call->gateway->public_url;
     RD_AUTO_BUF struct rd_buf answer;
     rd_buf_init(&answer, 4096);
-    rd_buf_printf(&answer,
-                  "{\"asset_url\":\"%s/a/%s\",\"asset\":\"%s\",\"content_type\":\"%s\",\"bytes\":%llu,"
-                  "\"width\":%u,\"height\":%u,\"sha256\":\"%s\"}",
-                  url, upload->id, asset, intake->content_type, (unsigned long long)intake->size,
-                  intake->image.width, intake->image.height, sha256);
+    rd_buf_printf(
+        &answer,
+        "{\"asset_url\":\"%s/a/%s\",\"asset\":\"%s\",\"content_type\":\"%s\",\"bytes\":%llu,"
+        "\"width\":%u,\"height\":%u,\"sha256\":\"%s\"}",
+        url, upload->id, asset, intake->content_type, (unsigned long long)intake->size,
+        intake->image.width, intake->image.height, sha256);
     rd_http_reply_headerf(call->exchange, "Content-Location", "%s/a/%s", url, asset);
     rd_reply_json(call, 201, &answer);
 }
@@ -166,8 +168,8 @@ void rd_upload_put(struct rd_call *call)
     } else if (strcmp(intake->content_type, upload->content_type) != 0) {
         rd_reply_error(call, RD_ERR_UNSUPPORTED_MEDIA,
                        rd_arena_printf(rd_http_arena(call->exchange),
-                                       "announced as %s, but its bytes are %s", upload->content_type,
-                                       intake->content_type),
+                                       "announced as %s, but its bytes are %s",
+                                       upload->content_type, intake->content_type),
                        NULL);
     } else {
         rd_intake_commit(call, put_done);

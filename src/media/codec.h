@@ -59,8 +59,8 @@ rd_err rd_mp4_new_with(const char *encoder, const unsigned size_fps[3], struct r
                        struct rd_why *why) RD_MUST;
 const char *rd_mp4_encoder(const struct rd_mp4 *mp4);
 
-/* What the module render-mp4.so (mp4_ffmpeg.c) gives to mp4.c: the functions of media.h, sizes checked
- * against the limits already. */
+/* What the module render-mp4.so (mp4_ffmpeg.c) gives to mp4.c: the functions of media.h, sizes
+ * checked against the limits already. */
 struct rd_mp4_ops {
     rd_err (*new_with)(const char *encoder, const unsigned size_fps[3], struct rd_mp4 **ret,
                        struct rd_why *why);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The face of MP4 encoding. FFmpeg brings about a hundred shared libraries, 50 ms of start and 12 MiB
- * of memory; a gateway that makes no video should pay for none of it. So the code that calls FFmpeg is a
- * module, render-mp4.so, loaded with the first video and never unloaded. It is looked for at fixed
- * places relative to this program's own file, never by a search path. */
+ * The face of MP4 encoding. FFmpeg brings about a hundred shared libraries, 50 ms of start and 12
+ * MiB of memory; a gateway that makes no video should pay for none of it. So the code that calls
+ * FFmpeg is a module, render-mp4.so, loaded with the first video and never unloaded. It is looked
+ * for at fixed places relative to this program's own file, never by a search path. */
 #include "media/codec.h"
 
 #include <dlfcn.h>
@@ -17,7 +17,8 @@ enum { PATH_LEN = 4096 };
 static const struct rd_mp4_ops *ops; /* NULL while the module could not be loaded; set once */
 static char problem[256];
 
-/* Installed: beside the programs. In a build tree: programs stand in src/X, tests in tests/unit/X. */
+/* Installed: beside the programs. In a build tree: programs stand in src/X, tests in tests/unit/X.
+ */
 static const char *const places[] = {
     RD_MP4_MODULE,
     "../media/" RD_MP4_MODULE,
@@ -60,7 +61,8 @@ rd_err rd_mp4_new_with(const char *encoder, const unsigned size_fps[3], struct r
     (void)pthread_once(&once, load);
     if (ops == NULL) {
         return rd_why_set(why, RD_ERR_BACKEND_FAILED, "no video encoder: %s",
-                          problem[0] == '\0' ? RD_MP4_MODULE " is not beside this program" : problem);
+                          problem[0] == '\0' ? RD_MP4_MODULE " is not beside this program"
+                                             : problem);
     }
     return ops->new_with(encoder, size_fps, ret, why);
 }

@@ -34,20 +34,11 @@ static uint64_t disk_bytes(const struct place *place)
     return sum;
 }
 
-static void test_space_comes_back(void **state)
+enum { COUNT = 100, LEN = 60000 };
+
+/* Small, streamed and large objects; everything has two owners. */
+static void fill_for_two(struct rd_cas *cas, struct rd_hash hashes[COUNT])
 {
-    (void)state;
-    enum { COUNT = 100, LEN = 60000 };
-    struct place place;
-    place_make(&place);
-    struct notary notary = {.lock = PTHREAD_MUTEX_INITIALIZER};
-    struct rd_cas_config config = small_config(&place);
-    config.pack_bytes = 1 << 20;
-    config.own_file_bytes = 400000;
-    config.annotate = annotate;
-    config.annotate_ctx = &notary;
-    struct rd_cas *cas = must_open(&config);
-    struct rd_hash hashes[COUNT];
     for (uint64_t n = 0; n < COUNT; n++) {
         size_t len = n % 10 == 0 ? 450000 : n % 10 == 5 ? 300000 : LEN; /* large, streamed, small */
         char *bytes = make_bytes(n, len);
@@ -60,10 +51,26 @@ static void test_space_comes_back(void **state)
                           .meta_len = sizeof n,
                           .want_note = true};
         assert_int_equal(put_object(cas, &put, &hashes[n]), RD_OK);
-        put.owner = 2; /* everything has two owners */
+        put.owner = 2;
         assert_int_equal(put_object(cas, &put, &hashes[n]), RD_OK);
         rd_mem_free(bytes);
     }
+}
+
+static void test_space_comes_back(void **state)
+{
+    (void)state;
+    struct place place;
+    place_make(&place);
+    struct notary notary = {.lock = PTHREAD_MUTEX_INITIALIZER};
+    struct rd_cas_config config = small_config(&place);
+    config.pack_bytes = 1 << 20;
+    config.own_file_bytes = 400000;
+    config.annotate = annotate;
+    config.annotate_ctx = &notary;
+    struct rd_cas *cas = must_open(&config);
+    struct rd_hash hashes[COUNT];
+    fill_for_two(cas, hashes);
     for (uint64_t n = 0; n < COUNT; n++) {
         if (n % 4 != 0) {
             assert_int_equal(rd_cas_delete(cas, hashes[n].blake3, 1), RD_OK);

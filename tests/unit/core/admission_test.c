@@ -21,9 +21,11 @@ static void outcomes(void **state)
     struct rd_slots full[] = {{.slots = 2, .taken = 2, .serves = true, .ready = true}, down};
     assert_int_equal(rd_admission_pick(full, 2, 1, &index), RD_ADMISSION_FULL);
     assert_int_equal(index, 77);
-    struct rd_slots busy = {.slots = 1, .taken = 1, .serves = true}; /* full, hence not ready for more */
+    struct rd_slots busy = {
+        .slots = 1, .taken = 1, .serves = true}; /* full, hence not ready for more */
     assert_int_equal(rd_admission_pick(&busy, 1, 1, &index), RD_ADMISSION_FULL);
-    struct rd_slots mixed[] = {full[0], down, other, {.slots = 9, .taken = 8, .serves = true, .ready = true}};
+    struct rd_slots mixed[] = {
+        full[0], down, other, {.slots = 9, .taken = 8, .serves = true, .ready = true}};
     assert_int_equal(rd_admission_pick(mixed, 4, 1, &index), RD_ADMISSION_TAKE);
     assert_int_equal(index, 3);
     /* a full one behind the choice does not undo it */
@@ -36,13 +38,17 @@ static void least_loaded_by_share(void **state)
 {
     (void)state;
     struct rd_slots backends[] = {
-        {.slots = 2, .taken = 1, .serves = true, .ready = true},  /* 50 % */
-        {.slots = 10, .taken = 4, .serves = true, .ready = true}, /* 40 %: more in number, less in share */
+        {.slots = 2, .taken = 1, .serves = true, .ready = true}, /* 50 % */
+        {.slots = 10,
+         .taken = 4,
+         .serves = true,
+         .ready = true}, /* 40 %: more in number, less in share */
         {.slots = 3, .taken = 2, .serves = true, .ready = true},
     };
     for (uint32_t random = 0; random < 1000; random++) {
         size_t index = 9;
-        assert_int_equal(rd_admission_pick(backends, 3, random * 2654435761u, &index), RD_ADMISSION_TAKE);
+        assert_int_equal(rd_admission_pick(backends, 3, random * 2654435761u, &index),
+                         RD_ADMISSION_TAKE);
         assert_int_equal(index, 1);
     }
 }
@@ -59,7 +65,8 @@ static void ties_are_drawn_evenly(void **state)
     for (int i = 0; i < 30000; i++) {
         random = random * 1664525u + 1013904223u;
         size_t index = 9;
-        assert_int_equal(rd_admission_pick(backends, 3, random ^ (random >> 16), &index), RD_ADMISSION_TAKE);
+        assert_int_equal(rd_admission_pick(backends, 3, random ^ (random >> 16), &index),
+                         RD_ADMISSION_TAKE);
         hits[index]++;
     }
     for (int i = 0; i < 3; i++) {

@@ -18,11 +18,16 @@ static void formats(void **state)
         const char *name;
         unsigned width, height;
     } contract[] = {
-        {RD_MODALITY_VIDEO, "720p", 1280, 720},         {RD_MODALITY_VIDEO, "720p-portrait", 720, 1280},
-        {RD_MODALITY_VIDEO, "480p", 832, 480},          {RD_MODALITY_VIDEO, "480p-portrait", 480, 832},
-        {RD_MODALITY_VIDEO, "square", 640, 640},        {RD_MODALITY_IMAGE, "1024", 1024, 1024},
-        {RD_MODALITY_IMAGE, "512", 512, 512},           {RD_MODALITY_IMAGE, "portrait", 768, 1024},
-        {RD_MODALITY_IMAGE, "portrait-wide", 576, 1024}, {RD_MODALITY_IMAGE, "landscape", 1024, 768},
+        {RD_MODALITY_VIDEO, "720p", 1280, 720},
+        {RD_MODALITY_VIDEO, "720p-portrait", 720, 1280},
+        {RD_MODALITY_VIDEO, "480p", 832, 480},
+        {RD_MODALITY_VIDEO, "480p-portrait", 480, 832},
+        {RD_MODALITY_VIDEO, "square", 640, 640},
+        {RD_MODALITY_IMAGE, "1024", 1024, 1024},
+        {RD_MODALITY_IMAGE, "512", 512, 512},
+        {RD_MODALITY_IMAGE, "portrait", 768, 1024},
+        {RD_MODALITY_IMAGE, "portrait-wide", 576, 1024},
+        {RD_MODALITY_IMAGE, "landscape", 1024, 768},
         {RD_MODALITY_IMAGE, "landscape-wide", 1024, 576},
     };
     assert_int_equal(rd_formats_count, sizeof contract / sizeof contract[0]);
