@@ -179,7 +179,9 @@ static rd_err open_file(struct rd_cas_writer *writer)
         return rd_err_errno(errno);
     }
     if (writer->hint > writer->written) {
-        return rd_cas_io_allocate(writer->fd, writer->hint); /* a full disk says so now */
+        /* A full disk says so now; but a length that is only claimed takes no more than this. */
+        uint64_t most = writer->cas->config.own_file_bytes;
+        return rd_cas_io_allocate(writer->fd, writer->hint < most ? writer->hint : most);
     }
     return RD_OK;
 }
