@@ -28,6 +28,7 @@ rd_err rd_err_errno(int errnum)
     switch (errnum) {
     case ENOSPC:
     case EDQUOT:
+    case EFBIG: /* RLIMIT_FSIZE, or what the file system takes: no room in this place either */
         return RD_ERR_DISK_FULL;
     case ENOMEM:
         return RD_ERR_NO_MEMORY;

@@ -40,8 +40,8 @@ struct rd_err_info {
 /* The row for `err`; RD_OK gives 200 "ok". Never NULL. */
 const struct rd_err_info *rd_err_info(rd_err err);
 
-/* The error for a failed system call's errno: ENOSPC and EDQUOT are DISK_FULL, ENOMEM is NO_MEMORY,
- * anything else IO. */
+/* The error for a failed system call's errno: ENOSPC, EDQUOT and EFBIG are DISK_FULL, ENOMEM is
+ * NO_MEMORY, anything else IO. */
 rd_err rd_err_errno(int errnum);
 
 /* What went wrong, where, in one line for a human. Callers may pass NULL where a function takes

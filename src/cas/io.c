@@ -75,7 +75,7 @@ rd_err rd_cas_io_allocate(int fd, uint64_t len)
             return ftruncate(fd, (off_t)len) == 0 ? RD_OK : rd_err_errno(errno);
         }
         if (errno != EINTR) {
-            return rd_err_errno(errno == EFBIG ? ENOSPC : errno);
+            return rd_err_errno(errno);
         }
     }
     return RD_OK;

@@ -296,8 +296,11 @@ static bool take_body(struct rd_http_exchange *x, const char *data, size_t len)
 {
     x->received += len;
     if (x->replied || x->body_err != RD_OK) {
+        /* No answer can go out before the body is through, so an upload that fails in its middle (the
+         * disk is full, it is no picture) is read to its end: its client shall hear why. */
         x->drained += len;
-        return x->drained <= RD_HTTP_DRAIN_MAX;
+        bool ends = !x->replied && x->has_length;
+        return x->drained <= (ends ? RD_HTTP_DRAIN_FAILED_MAX : RD_HTTP_DRAIN_MAX);
     }
     if (x->chunk != NULL) {
         x->body_err = x->chunk(x->chunk_ctx, x, data, len);

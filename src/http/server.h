@@ -103,7 +103,11 @@ uint64_t rd_http_body_received(const struct rd_http_exchange *exchange);
 /* The answer: collect status and headers, choose one body, then rd_http_reply. Values are copied; a
  * header whose value is NULL is left out. Should a part not be kept (no memory, no descriptor, too many
  * headers), then the connection is cut when the answer is due: less than was said is never sent. */
-enum { RD_HTTP_REPLY_HEADERS_MAX = 32, RD_HTTP_DRAIN_MAX = 4 << 20 };
+enum {
+    RD_HTTP_REPLY_HEADERS_MAX = 32,
+    RD_HTTP_DRAIN_MAX = 4 << 20,         /* of a body that was refused before it came */
+    RD_HTTP_DRAIN_FAILED_MAX = 64 << 20, /* of one that failed in its middle: a whole upload */
+};
 void rd_http_reply_header(struct rd_http_exchange *exchange, const char *name, const char *value);
 void rd_http_reply_headerf(struct rd_http_exchange *exchange, const char *name, const char *fmt, ...)
     RD_PRINTF(3, 4);

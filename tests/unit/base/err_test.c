@@ -43,6 +43,7 @@ static void errno_classes(void **state)
     (void)state;
     assert_int_equal(rd_err_errno(ENOSPC), RD_ERR_DISK_FULL);
     assert_int_equal(rd_err_errno(EDQUOT), RD_ERR_DISK_FULL);
+    assert_int_equal(rd_err_errno(EFBIG), RD_ERR_DISK_FULL);
     assert_int_equal(rd_err_errno(ENOMEM), RD_ERR_NO_MEMORY);
     assert_int_equal(rd_err_errno(EIO), RD_ERR_IO);
     assert_int_equal(rd_err_errno(0), RD_ERR_IO);

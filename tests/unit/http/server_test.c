@@ -291,9 +291,10 @@ static void streams_see_every_byte_until_an_error(void **state)
     seen.chunk_fails_at = 1; /* the first piece fails; nothing more is handed over */
     post(fd, 1000000, CONTENT_LENGTH, 507);
     assert_int_equal(seen.chunks, before + 1);
+    post(fd, 2 * (size_t)RD_HTTP_DRAIN_MAX, CONTENT_LENGTH, 507);
     (void)close(fd);
     harness_stop(server);
-    assert_int_equal(seen.done, 3);
+    assert_int_equal(seen.done, 4);
 }
 
 static void a_refused_stream_that_goes_on_is_cut(void **state)
@@ -302,7 +303,7 @@ static void a_refused_stream_that_goes_on_is_cut(void **state)
     struct seen seen = {.stream = true, .chunk_fails_at = 1};
     struct rd_http_server *server = start(&seen);
     int fd = harness_connect(server);
-    size_t len = 2 * (size_t)RD_HTTP_DRAIN_MAX;
+    size_t len = RD_HTTP_DRAIN_FAILED_MAX + ((size_t)8 << 20);
     RD_AUTO_FREE char *body = filled(len);
     harness_text(fd, "PUT /p HTTP/1.1\r\nHost: h\r\nContent-Length: %zu\r\n\r\n", len);
     bool all = harness_try_send(fd, body, len);
