@@ -83,6 +83,8 @@ TESTED_ELSEWHERE = {
     "src/librender/http.c": "tests/unit/librender/client_test.c",
     "src/media/mp4_ffmpeg.c": "tests/unit/media/mp4_test.c",
     "src/provenance/parameters.c": "tests/unit/provenance/statement_test.c",
+    "src/request/readers.c": "tests/unit/request/parse_test.c",
+    "src/request/request_fields.c": "tests/unit/request/openapi_check.py",
     "src/signer/": "tests/unit/provenance/signer_test.c",
     "src/store/": "tests/unit/store/store_test.c",
 }
