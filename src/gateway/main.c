@@ -249,7 +249,8 @@ static int take_signals(void)
     (void)sigaddset(&set, SIGINT);
     (void)sigaddset(&set, SIGHUP);
     (void)signal(SIGPIPE, SIG_IGN);
-    (void)signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is a full disk, not a reason to die */
+    (void)signal(SIGXFSZ,
+                 SIG_IGN); /* a file that may not grow is a full disk, not a reason to die */
     if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0) {
         return -1;
     }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * One exchange: reading its request, collecting its answer, handing that to libmicrohttpd. See
- * server.h. A file range goes out by sendfile; several pieces go out through a reader that copies at
- * most PIECE_BLOCK bytes at a time. */
+ * server.h. A file range goes out by sendfile; several pieces go out through a reader that copies
+ * at most PIECE_BLOCK bytes at a time. */
 #include "http/exchange.h"
 
 #include <fcntl.h>

@@ -45,12 +45,13 @@ struct rd_http_exchange {
 
     /* answer */
     bool suspended, replied, told_gone;
-    bool last; /* the connection ends with this answer */
-    bool broken; /* a part of the answer could not be kept: cut the connection instead of sending less */
+    bool last;   /* the connection ends with this answer */
+    bool broken; /* a part of the answer could not be kept: cut the connection instead of sending
+                    less */
     int status;
     struct reply_header headers[RD_HTTP_REPLY_HEADERS_MAX];
     size_t headers_count;
-    const char *text; /* in the arena */
+    const char *text;             /* in the arena */
     struct rd_http_piece *pieces; /* in the arena; descriptors are owned until handed over */
     size_t pieces_count;
     uint64_t reply_len;

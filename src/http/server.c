@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The HTTP server over libmicrohttpd: connections, exchanges and the watcher thread. Answers are built
- * in reply.c. See server.h for the order of calls.
+ * The HTTP server over libmicrohttpd: connections, exchanges and the watcher thread. Answers are
+ * built in reply.c. See server.h for the order of calls.
  *
- * Threads. libmicrohttpd runs options.threads event loops; a connection stays with one of them, and so
- * does everything of its exchange until it is suspended. A suspended connection is not polled by
+ * Threads. libmicrohttpd runs options.threads event loops; a connection stays with one of them, and
+ * so does everything of its exchange until it is suspended. A suspended connection is not polled by
  * libmicrohttpd, so nobody would see its client leave: every socket therefore also stands, edge
- * triggered, in a second epoll set that only asks for EPOLLRDHUP, read by the watcher thread. A client
- * that half-closes its connection after the request counts as gone.
+ * triggered, in a second epoll set that only asks for EPOLLRDHUP, read by the watcher thread. A
+ * client that half-closes its connection after the request counts as gone.
  *
- * Lock. server->lock guards the connection table, conn->hup, conn->waiting and the deadlines; app.gone
- * is called under it, so a reply (which takes it first) can never race with it.
+ * Lock. server->lock guards the connection table, conn->hup, conn->waiting and the deadlines;
+ * app.gone is called under it, so a reply (which takes it first) can never race with it.
  *
- * Slow clients. The watcher looks at all connections every TICK_MS and shuts the socket of one whose
- * deadline has passed: RD_LIMIT_HEADER_TIME_MS for the first headers, idle time plus that for later
- * ones, and for bodies an allowance that grows with their length (RD_HTTP_BODY_BYTES_PER_MS_MIN). */
+ * Slow clients. The watcher looks at all connections every TICK_MS and shuts the socket of one
+ * whose deadline has passed: RD_LIMIT_HEADER_TIME_MS for the first headers, idle time plus that for
+ * later ones, and for bodies an allowance that grows with their length
+ * (RD_HTTP_BODY_BYTES_PER_MS_MIN). */
 #include "http/server.h"
 
 #include <arpa/inet.h>
@@ -42,8 +43,9 @@ enum {
     TICK_MS = 250,
     LISTEN_BACKLOG = 4096,
     WATCH_EVENTS = 64,
-    /* A request line of 8 KiB, a header block of 32 KiB, and libmicrohttpd's lists of fields and the
-     * answer's headers. It zeroes all of it after each request: a kept connection costs this much. */
+    /* A request line of 8 KiB, a header block of 32 KiB, and libmicrohttpd's lists of fields and
+     * the answer's headers. It zeroes all of it after each request: a kept connection costs this
+     * much. */
     CONNECTION_MEMORY = 48 * 1024,
     BODY_BYTES_PER_MS_MIN = 8, /* slower bodies than 8 KB/s are cut off */
     ARENA_MAX = 64 << 20,      /* one decoded image and its JSON */
@@ -78,8 +80,8 @@ struct rd_http_server {
 };
 
 static const char *const method_names[] = {
-    [RD_HTTP_GET] = "GET",       [RD_HTTP_HEAD] = "HEAD",       [RD_HTTP_POST] = "POST",
-    [RD_HTTP_PUT] = "PUT",       [RD_HTTP_DELETE] = "DELETE",   [RD_HTTP_OPTIONS] = "OPTIONS",
+    [RD_HTTP_GET] = "GET",     [RD_HTTP_HEAD] = "HEAD",     [RD_HTTP_POST] = "POST",
+    [RD_HTTP_PUT] = "PUT",     [RD_HTTP_DELETE] = "DELETE", [RD_HTTP_OPTIONS] = "OPTIONS",
     [RD_HTTP_OTHER] = "OTHER",
 };
 
@@ -260,7 +262,8 @@ static void begin(struct rd_http_exchange *x, const char *method)
         x->length = announced;
     }
     x->has_body = announced > 0 || rd_http_request_header(x, "Transfer-Encoding") != NULL;
-    uint64_t allowance = x->has_body ? RD_LIMIT_BODY_IDLE_MS + announced / BODY_BYTES_PER_MS_MIN : 0;
+    uint64_t allowance =
+        x->has_body ? RD_LIMIT_BODY_IDLE_MS + announced / BODY_BYTES_PER_MS_MIN : 0;
     if (x->has_body && !x->has_length) {
         allowance = RD_LIMIT_BODY_IDLE_MS + RD_LIMIT_UPLOAD_BYTES / BODY_BYTES_PER_MS_MIN;
     }
@@ -296,8 +299,8 @@ static bool take_body(struct rd_http_exchange *x, const char *data, size_t len)
 {
     x->received += len;
     if (x->replied || x->body_err != RD_OK) {
-        /* No answer can go out before the body is through, so an upload that fails in its middle (the
-         * disk is full, it is no picture) is read to its end: its client shall hear why. */
+        /* No answer can go out before the body is through, so an upload that fails in its middle
+         * (the disk is full, it is no picture) is read to its end: its client shall hear why. */
         x->drained += len;
         bool ends = !x->replied && x->has_length;
         return x->drained <= (ends ? RD_HTTP_DRAIN_FAILED_MAX : RD_HTTP_DRAIN_MAX);
@@ -313,9 +316,10 @@ static bool take_body(struct rd_http_exchange *x, const char *data, size_t len)
     return true;
 }
 
-/* Whether a refused body is read and dropped, so that the client can finish sending and then read the
- * answer on a connection that stays good. Otherwise the answer comes at once, and the connection is
- * closed: the body is large, or the client waits for leave to send it, or nobody knows its end. */
+/* Whether a refused body is read and dropped, so that the client can finish sending and then read
+ * the answer on a connection that stays good. Otherwise the answer comes at once, and the
+ * connection is closed: the body is large, or the client waits for leave to send it, or nobody
+ * knows its end. */
 static bool drains(struct rd_http_exchange *x)
 {
     return !x->unsound && (!x->has_length || x->length <= RD_HTTP_DRAIN_MAX) &&
@@ -385,6 +389,13 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **co
     atomic_fetch_sub(&server->exchanges, 1);
 }
 
+static void wake_watcher(struct rd_http_server *server)
+{
+    uint64_t one = 1;
+    ssize_t ignored = write(server->wake_fd, &one, sizeof one);
+    (void)ignored;
+}
+
 void rd_http_suspend(struct rd_http_exchange *x)
 {
     x->suspended = true;
@@ -399,9 +410,7 @@ void rd_http_suspend(struct rd_http_exchange *x)
     bool hup = conn->hup;
     pthread_mutex_unlock(&server->lock);
     if (hup) { /* it left before: have the watcher look again */
-        uint64_t one = 1;
-        ssize_t ignored = write(server->wake_fd, &one, sizeof one);
-        (void)ignored;
+        wake_watcher(server);
     }
 }
 
@@ -439,8 +448,8 @@ static void look_at_all(struct rd_http_server *server)
             conn->deadline_ns = 0;
             (void)shutdown(conn->fd, SHUT_RDWR);
         } else if (conn->hup && conn->waiting == NULL) {
-            /* libmicrohttpd misses the end of a stream that comes together with its last bytes; this
-             * loses nothing, since no more can come, and makes it look again. */
+            /* libmicrohttpd misses the end of a stream that comes together with its last bytes;
+             * this loses nothing, since no more can come, and makes it look again. */
             (void)shutdown(conn->fd, SHUT_RD);
         }
     }
@@ -538,8 +547,9 @@ static struct MHD_Daemon *start_daemon(struct rd_http_server *server, unsigned t
         MHD_OPTION_URI_LOG_CALLBACK, on_request_line, server, MHD_OPTION_LISTEN_SOCKET,
         server->listen_fd, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
         MHD_OPTION_CONNECTION_LIMIT, (unsigned)RD_LIMIT_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)(RD_LIMIT_IDLE_TIME_MS / 1000), MHD_OPTION_NOTIFY_CONNECTION, on_connection, server,
-        MHD_OPTION_NOTIFY_COMPLETED, on_completed, server, MHD_OPTION_ARRAY, pool, MHD_OPTION_END);
+        (unsigned)(RD_LIMIT_IDLE_TIME_MS / 1000), MHD_OPTION_NOTIFY_CONNECTION, on_connection,
+        server, MHD_OPTION_NOTIFY_COMPLETED, on_completed, server, MHD_OPTION_ARRAY, pool,
+        MHD_OPTION_END);
 }
 
 rd_err rd_http_listen(const struct rd_http_options *options, struct rd_http_server **ret,
@@ -578,7 +588,8 @@ rd_err rd_http_serve(struct rd_http_server *server, const struct rd_http_app *ap
     server->daemon = start_daemon(server, server->threads);
     return server->daemon != NULL
                ? RD_OK
-               : rd_why_set(why, RD_ERR_IO, "cannot start the HTTP server: out of descriptors or threads");
+               : rd_why_set(why, RD_ERR_IO,
+                            "cannot start the HTTP server: out of descriptors or threads");
 }
 
 uint16_t rd_http_port(const struct rd_http_server *server)
@@ -589,9 +600,9 @@ uint16_t rd_http_port(const struct rd_http_server *server)
 void rd_http_quiesce(struct rd_http_server *server)
 {
     atomic_store(&server->closing, true);
-    /* Another socket takes the listener's number, and with its last descriptor the listener closes and
-     * leaves all epoll sets. Not MHD_quiesce_daemon: it and its workers take the listener out of the
-     * same epoll set, and whichever comes second aborts the process (0.9.75, 1.0.1). */
+    /* Another socket takes the listener's number, and with its last descriptor the listener closes
+     * and leaves all epoll sets. Not MHD_quiesce_daemon: it and its workers take the listener out
+     * of the same epoll set, and whichever comes second aborts the process (0.9.75, 1.0.1). */
     int idle = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (idle >= 0) { /* without a descriptor it goes on listening until rd_http_stop */
         (void)dup3(idle, server->listen_fd, O_CLOEXEC);
@@ -628,6 +639,7 @@ void rd_http_stop(struct rd_http_server *server)
         rd_fs_close_ptr_(&server->listen_fd);
     }
     atomic_store(&server->stopping, true);
+    wake_watcher(server);
     if (server->watching) {
         (void)pthread_join(server->watcher, NULL);
     }

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The HTTP server: libmicrohttpd behind a face that knows exchanges, not sockets. One exchange is one
- * request and its answer. It runs on one of the server's threads; an answer that must wait is given
- * later from any thread (rd_http_suspend, then rd_http_reply). While it waits, a client that closes
- * its connection is noticed at once (app.gone).
+ * The HTTP server: libmicrohttpd behind a face that knows exchanges, not sockets. One exchange is
+ * one request and its answer. It runs on one of the server's threads; an answer that must wait is
+ * given later from any thread (rd_http_suspend, then rd_http_reply). While it waits, a client that
+ * closes its connection is noticed at once (app.gone).
  *
  * Order of calls for one exchange, never at the same time except `gone`:
- *   headers() -> [body arrives] -> request() -> [suspended; gone() from the watcher thread] -> done()
- * headers() sees everything but the body and may reply at once (then the body is thrown away up to
- * RD_HTTP_DRAIN_MAX and request() is not called); otherwise it says where the body goes. */
+ *   headers() -> [body arrives] -> request() -> [suspended; gone() from the watcher thread] ->
+ * done() headers() sees everything but the body and may reply at once (then the body is thrown away
+ * up to RD_HTTP_DRAIN_MAX and request() is not called); otherwise it says where the body goes. */
 #ifndef RD_HTTP_SERVER_H
 #define RD_HTTP_SERVER_H
 
@@ -42,7 +42,8 @@ struct rd_http_app {
     /* The client of a suspended exchange has left. From the watcher thread; a reply is still owed.
      * Never called after rd_http_reply. */
     void (*gone)(void *ctx, struct rd_http_exchange *exchange);
-    /* The last call: the answer is sent (`sent`), or the client is gone. Release what hangs on it. */
+    /* The last call: the answer is sent (`sent`), or the client is gone. Release what hangs on it.
+     */
     void (*done)(void *ctx, struct rd_http_exchange *exchange, bool sent);
 };
 
@@ -70,7 +71,8 @@ void rd_http_stop(struct rd_http_server *server);
 /* The request. Texts live as long as the exchange. */
 enum rd_http_method rd_http_request_method(const struct rd_http_exchange *exchange);
 const char *rd_http_request_path(const struct rd_http_exchange *exchange); /* raw, without query */
-const char *rd_http_request_header(struct rd_http_exchange *exchange, const char *name); /* or NULL */
+const char *rd_http_request_header(struct rd_http_exchange *exchange,
+                                   const char *name); /* or NULL */
 /* The percent-decoded value; NULL when absent, "" when it cannot be decoded. */
 const char *rd_http_request_query(struct rd_http_exchange *exchange, const char *name);
 bool rd_http_request_length(struct rd_http_exchange *exchange, uint64_t *ret_content_length);
@@ -79,19 +81,20 @@ struct rd_arena *rd_http_arena(struct rd_http_exchange *exchange);
 uint64_t rd_http_started_ns(const struct rd_http_exchange *exchange); /* monotonic */
 void rd_http_set_user(struct rd_http_exchange *exchange, void *user);
 void *rd_http_user(const struct rd_http_exchange *exchange);
-/* Why the server refused the request before headers() (RD_OK: it did not): headers() must reply it. */
+/* Why the server refused the request before headers() (RD_OK: it did not): headers() must reply it.
+ */
 rd_err rd_http_refusal(const struct rd_http_exchange *exchange);
 
 /* Memory for requests is bounded, in all and for each party (whose request it is; set it before the
- * body comes). rd_http_hold counts `len` more bytes for this exchange, until its end; false when that
- * is too many: answer NO_MEMORY. Buffered bodies are counted by the server itself. */
+ * body comes). rd_http_hold counts `len` more bytes for this exchange, until its end; false when
+ * that is too many: answer NO_MEMORY. Buffered bodies are counted by the server itself. */
 void rd_http_hold_for(struct rd_http_exchange *exchange, uint64_t party);
 bool rd_http_hold(struct rd_http_exchange *exchange, size_t len) RD_MUST;
 
 /* Where the body goes; from headers() only. Default: a body is refused with TOO_LARGE. */
 void rd_http_buffer_body(struct rd_http_exchange *exchange, size_t max);
-/* Streams: `chunk` gets each piece; an error stops the stream, the rest is thrown away, and request()
- * sees it in rd_http_body_err. */
+/* Streams: `chunk` gets each piece; an error stops the stream, the rest is thrown away, and
+ * request() sees it in rd_http_body_err. */
 void rd_http_stream_body(struct rd_http_exchange *exchange,
                          rd_err (*chunk)(void *ctx, struct rd_http_exchange *exchange,
                                          const void *data, size_t len),
@@ -101,17 +104,19 @@ rd_err rd_http_body_err(const struct rd_http_exchange *exchange);
 uint64_t rd_http_body_received(const struct rd_http_exchange *exchange);
 
 /* The answer: collect status and headers, choose one body, then rd_http_reply. Values are copied; a
- * header whose value is NULL is left out. Should a part not be kept (no memory, no descriptor, too many
- * headers), then the connection is cut when the answer is due: less than was said is never sent. */
+ * header whose value is NULL is left out. Should a part not be kept (no memory, no descriptor, too
+ * many headers), then the connection is cut when the answer is due: less than was said is never
+ * sent. */
 enum {
     RD_HTTP_REPLY_HEADERS_MAX = 32,
     RD_HTTP_DRAIN_MAX = 4 << 20,         /* of a body that was refused before it came */
     RD_HTTP_DRAIN_FAILED_MAX = 64 << 20, /* of one that failed in its middle: a whole upload */
 };
 void rd_http_reply_header(struct rd_http_exchange *exchange, const char *name, const char *value);
-void rd_http_reply_headerf(struct rd_http_exchange *exchange, const char *name, const char *fmt, ...)
-    RD_PRINTF(3, 4);
-void rd_http_reply_text(struct rd_http_exchange *exchange, const char *data, size_t len); /* copied */
+void rd_http_reply_headerf(struct rd_http_exchange *exchange, const char *name, const char *fmt,
+                           ...) RD_PRINTF(3, 4);
+void rd_http_reply_text(struct rd_http_exchange *exchange, const char *data,
+                        size_t len); /* copied */
 /* A range of a file; `fd` is duplicated. */
 void rd_http_reply_file(struct rd_http_exchange *exchange, int fd, uint64_t offset, uint64_t len);
 /* Several pieces in a row: text (fd < 0, owned by the arena) and file ranges. */
