@@ -194,8 +194,9 @@ def requests_to_spoil(server):
         f"GET /metrics HTTP/1.1\r\n{auth}\r\nGET / HTTP/1.1\r\n{last}\r\n".encode()]
 
 
-BITS = [b"\r\n", b"\0", b":", b" ", b"%", b"{", b"}", b'"', b"\xff", b"..", b"/", b"-1", b"99999999999999999999", b"Transfer-Encoding: chunked\r\n",
-        b"Content-Length: 5\r\n", b"Expect: 100-continue\r\n", b"HTTP/1.0", b"bytes=-", b"\\u0000", b"1e999", b"null", b"[" * 70, b"A" * 3000]
+BITS = [b"\r\n", b"\0", b":", b" ", b"%", b"{", b"}", b'"', b"\xff", b"..", b"/", b"-1", b"99999999999999999999",
+        b"Transfer-Encoding: chunked\r\n", b"Content-Length: 5\r\n", b"Expect: 100-continue\r\n", b"HTTP/1.0", b"bytes=-",
+        b"\\u0000", b"1e999", b"null", b"[" * 70, b"A" * 3000]
 
 
 def spoil(generator, data):
