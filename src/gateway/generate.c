@@ -142,6 +142,9 @@ static void settle(struct rd_run *run, rd_err err)
 static void committed(void *ctx, rd_err err)
 {
     const struct rd_output *output = ctx;
+    if (err == RD_OK) {
+        atomic_fetch_add(&output->run->call->gateway->metrics.output_bytes, output->size);
+    }
     settle(output->run, err);
 }
 
@@ -181,7 +184,7 @@ static rd_err write_statement(struct rd_run *run, unsigned index)
     }
     const struct rd_call *call = run->call;
     uint8_t salt[RD_SALT_LEN];
-    rd_statement_salt(call->gateway->prompt_secret, rd_http_request_id(call->exchange), salt);
+    rd_attest_salt(call, rd_http_request_id(call->exchange), salt);
     const struct rd_statement_facts facts = {
         .hash = &output->hash,
         .size = output->size,
@@ -219,7 +222,6 @@ static void commit_all(struct rd_run *run)
             .done = committed,
             .ctx = output,
         };
-        atomic_fetch_add(&run->call->gateway->metrics.output_bytes, output->size);
         rd_err err = rd_cas_commit(RD_STEAL(output->writer), &commit);
         if (err != RD_OK) {
             settle(run, err);
