@@ -143,6 +143,10 @@ typedef struct render_verdict {
 render_status render_verify(const void *bytes, size_t len, const char *attestation,
                             const char *keys, render_verdict *verdict);
 void render_verdict_done(render_verdict *verdict);
+/* Whether a verified statement committed to `text` under `field` ("prompt", "negative_prompt"),
+ * given the salt that its owner published (64 hex digits; `render reveal` prints it). 1 or 0. */
+int render_revealed(const render_verdict *verdict, const char *field, const char *text,
+                    const char *salt);
 
 #ifdef __cplusplus
 }

@@ -116,6 +116,7 @@ int rd_cli_generate(struct rd_cli *cli);
 int rd_cli_models(struct rd_cli *cli);
 int rd_cli_upload(struct rd_cli *cli);
 int rd_cli_fetch(struct rd_cli *cli);
+int rd_cli_reveal(struct rd_cli *cli);
 int rd_cli_verify(struct rd_cli *cli);
 int rd_cli_keys_create(struct rd_cli *cli);
 int rd_cli_keys_list(struct rd_cli *cli);

@@ -56,6 +56,15 @@ const struct rd_cli_command rd_cli_commands[] = {
      "  render verify circle.png --jwks keys.json\n"
      "  render verify circle.png --key 11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n",
      rd_cli_verify_options, "@file", rd_cli_verify},
+    {"reveal", "ASSET", 1, 1, "print the salt that opens your prompt's commitment",
+     "A statement commits to the prompt without showing it. Publish the prompt with this salt,\n"
+     "and anybody can check that it was the one. Only the tenant that made the output gets a\n"
+     "salt that fits. ASSET is its id or URL.\n"
+     "\n"
+     "Examples:\n"
+     "  render reveal a_6437b3ac38465133...\n"
+     "  render verify circle.png --jwks keys.json --prompt 'a red circle' --salt 5c3f...\n",
+     NULL, NULL, rd_cli_reveal},
     {"keys create", "", 0, 0, "make an API key (administrators)",
      "The key is shown once and cannot be read again. With -o it is written to a file that\n"
      "only you can read, and not shown.\n"

@@ -2,7 +2,10 @@
  *
  * `render verify`: offline. It needs the file, its attestation, and keys that the user trusts.
  * There is no default place for keys and no fetching of them: a key that came with the file proves
- * nothing, and a program that says "verified" must not have chosen whom to believe. */
+ * nothing, and a program that says "verified" must not have chosen whom to believe.
+ *
+ * `render reveal`: for the owner of an output, the salt that opens the statement's commitment to
+ * the prompt; whoever gets prompt and salt can check them with `render verify --prompt --salt`. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,12 +13,14 @@
 #include "base/mem.h"
 #include "cli/cli.h"
 
-enum { ATTESTATION = RD_CLI_OWN, KEY, JWKS };
+enum { ATTESTATION = RD_CLI_OWN, KEY, JWKS, PROMPT, SALT };
 
 const struct rd_cli_option rd_cli_verify_options[] = {
     {"attestation", 'a', "FILE", "the attestation; else FILE.intoto.json", "@file"},
     {"key", 'k', "KEY", "a trusted Ed25519 public key, hex or base64", NULL},
     {"jwks", 'j', "FILE", "trusted keys as JWKS; else RENDER_JWKS", "@file"},
+    {"prompt", 'p', "TEXT", "also check that this was the prompt; needs --salt", NULL},
+    {"salt", 's', "HEX", "the prompt's salt, as the owner's `render reveal` prints it", NULL},
     {NULL, 0, NULL, NULL, NULL},
 };
 
@@ -133,6 +138,9 @@ int rd_cli_verify(struct rd_cli *cli)
     RD_AUTO_FREE char *attestation = NULL;
     RD_AUTO_FREE char *bytes = NULL;
     size_t len = 0;
+    if ((cli->values[PROMPT] == NULL) != (cli->values[SALT] == NULL)) {
+        return rd_cli_fail(cli, RENDER_ERR_USAGE, "--prompt and --salt go together");
+    }
     int rc = read_keys(cli, &keys);
     rc = rc == RENDER_OK ? rd_cli_read(cli, cli->words[0], FILE_MAX, &bytes, &len) : rc;
     rc = rc == RENDER_OK ? read_attestation(cli, &attestation) : rc;
@@ -141,7 +149,41 @@ int rd_cli_verify(struct rd_cli *cli)
     }
     render_verdict verdict = RENDER_VERDICT_INIT;
     render_status status = render_verify(bytes, len, attestation, keys, &verdict);
+    if (status == RENDER_OK && cli->values[PROMPT] != NULL &&
+        render_revealed(&verdict, "prompt", cli->values[PROMPT], cli->values[SALT]) == 0) {
+        status = RENDER_ERR_UNVERIFIED;
+        verdict.problem = rd_mem_strdup("the statement does not commit to this prompt and salt");
+    }
     rc = report(cli, status, &verdict);
     render_verdict_done(&verdict);
     return rc;
+}
+
+int rd_cli_reveal(struct rd_cli *cli)
+{
+    RD_AUTO_FREE char *text = NULL;
+    int rc = rd_cli_connect(cli);
+    if (rc != RENDER_OK) {
+        return rc;
+    }
+    const char *slash = strrchr(cli->words[0], '/'); /* an asset's URL ends in its id */
+    RD_AUTO_BUF struct rd_buf path;
+    rd_buf_init(&path, RD_CLI_URL_MAX);
+    rd_buf_printf(&path, "/a/%s/reveal", slash == NULL ? cli->words[0] : slash + 1);
+    render_status status = render_call(cli->client, "GET", rd_buf_cstr(&path), NULL, &text);
+    if (status != RENDER_OK) {
+        return rd_cli_client_failed(cli, status);
+    }
+    json_t *answer = json_loads(text, 0, NULL);
+    const char *salt = rd_cli_json_text(json_object_get(answer, "salts"), "prompt");
+    if (salt[0] == '\0') {
+        json_decref(answer);
+        return rd_cli_fail(cli, RENDER_ERR_SERVER, "the gateway's answer has no salt in it");
+    }
+    if (cli->json) {
+        return rd_cli_print_json(cli, answer);
+    }
+    (void)puts(salt);
+    json_decref(answer);
+    return rd_cli_finish(cli);
 }

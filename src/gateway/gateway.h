@@ -74,7 +74,8 @@ void rd_reply_problem(struct rd_call *call, rd_err err, const char *field, const
 void rd_generate_handle(struct rd_call *call); /* generate.c */
 void rd_asset_handle(struct rd_call *call);    /* assets.c */
 void rd_attestation_handle(struct rd_call *call);
-void rd_object_begin(struct rd_call *call); /* objects.c */
+void rd_reveal_handle(struct rd_call *call); /* attest.c */
+void rd_object_begin(struct rd_call *call);  /* objects.c */
 void rd_object_put(struct rd_call *call);
 void rd_object_get(struct rd_call *call);
 void rd_upload_create(struct rd_call *call); /* uploads.c */
@@ -99,6 +100,9 @@ const char *const *rd_routes_names(void); /* for metrics, NULL-terminated */
 
 /* Serves a stored object with conditional and range requests (assets.c). */
 void rd_serve_object(struct rd_call *call, struct rd_cas_object *object, const char *cache_control);
+/* The salt of the prompts of one request of the calling tenant (attest.c). Another tenant's key
+ * gives another salt, which opens nothing. */
+void rd_attest_salt(const struct rd_call *call, const char *request_id, uint8_t ret[RD_SALT_LEN]);
 /* Takes `note` apart and makes the DSSE envelope of an object's statement (attest.c). */
 rd_err rd_attest_batch(void *gateway, struct rd_cas_note_request *requests, size_t count) RD_MUST;
 rd_err rd_attest_envelope(struct rd_gateway *gateway, const uint8_t blake3[RD_HASH_LEN],

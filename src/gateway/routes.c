@@ -39,6 +39,8 @@ static const struct rd_route routes[] = {
     {RD_HTTP_GET, "/a/{asset}", PUBLIC, RD_BODY_NONE, RD_ON_HTTP, NULL, rd_asset_handle, "asset"},
     {RD_HTTP_GET, "/a/{asset}/attestation", PUBLIC, RD_BODY_NONE, RD_ON_HTTP, NULL,
      rd_attestation_handle, "attestation"},
+    {RD_HTTP_GET, "/a/{asset}/reveal", RD_SCOPE_READ, RD_BODY_NONE, RD_ON_HTTP, NULL,
+     rd_reveal_handle, "reveal"},
     {RD_HTTP_PUT, "/v1/objects/{hash}", RD_SCOPE_UPLOAD, RD_BODY_STREAM, RD_ON_HTTP,
      rd_object_begin, rd_object_put, "object_put"},
     {RD_HTTP_GET, "/v1/objects/{hash}", RD_SCOPE_READ, RD_BODY_NONE, RD_ON_HTTP, NULL,

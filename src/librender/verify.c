@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/text.h"
 #include "librender/internal.h"
 #include "provenance/verify.h"
 
@@ -71,6 +72,23 @@ render_status render_verify(const void *bytes, size_t len, const char *attestati
     /* Both must agree: an error without a flag, or a flag without the error, is not a pass. */
     bool holds = verdict->signature_ok && verdict->statement_ok && verdict->subject_ok;
     return err == RD_OK && holds ? RENDER_OK : RENDER_ERR_UNVERIFIED;
+}
+
+int render_revealed(const render_verdict *verdict, const char *field, const char *text,
+                    const char *salt)
+{
+    uint8_t bytes[32];
+    if (verdict == NULL || field == NULL || text == NULL || salt == NULL ||
+        verdict->statement == NULL || !verdict->signature_ok ||
+        !rd_text_unhex(salt, strlen(salt), bytes, sizeof bytes)) {
+        return 0;
+    }
+    const struct rd_verdict checked = {.signature_ok = true,
+                                       .statement_ok = verdict->statement_ok != 0,
+                                       .subject_ok = verdict->subject_ok != 0,
+                                       .statement = verdict->statement,
+                                       .statement_len = strlen(verdict->statement)};
+    return rd_verify_revealed(&checked, field, text, strlen(text), bytes);
 }
 
 void render_verdict_done(render_verdict *verdict)

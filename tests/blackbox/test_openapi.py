@@ -299,6 +299,11 @@ def test_assets(gateway):
     head(412, If_Match='"x"')
     head(404, url="/a/a_" + "0" * 64)
     conforms(gateway.get(url + "/attestation", key=None), "get", "/a/{asset}/attestation", 200)
+    reveal = "/a/{asset}/reveal"
+    conforms(gateway.get(url + "/reveal"), "get", reveal, 200)
+    conforms(gateway.get(url + "/reveal", key=None), "get", reveal, 401)
+    conforms(gateway.get(url + "/reveal", key=gateway.new_key("acme", scopes=["upload"])["key"]), "get", reveal, 403)
+    conforms(gateway.get("/a/a_" + "0" * 64 + "/reveal"), "get", reveal, 404)
     for other in ("/a/a_" + "0" * 64, "/a/a_" + "1" * 22, "/a/nonsense"):
         conforms(gateway.get(other + "/attestation", key=None), "get", "/a/{asset}/attestation", 404)
 

@@ -3,6 +3,7 @@
 with it (verifiers/verify_attestation.py: securesystemslib, cryptography). Both must accept what was signed, and
 both must refuse it after any change: each case below is given to both."""
 import base64
+import hashlib
 import io
 import json
 import os
@@ -293,3 +294,43 @@ def test_a_video_verifies_and_opens(gateway, tmp_path):
     assert struct.unpack(">4s", made.file.read_bytes()[4:8])[0] == b"ftyp"
     flip(made.file, made.file.stat().st_size // 2)
     assert made.render().returncode == UNVERIFIED
+
+
+# ---- prompts: private, and the owner can reveal them ----
+
+def test_the_owner_can_reveal_a_prompt(gateway, tmp_path):
+    prompt = "a red lighthouse, \"quoted\" and \u00e4\u00f6\u00fc"
+    answer = gateway.generate(prompt=prompt, negative_prompt="fog", seed=5)
+    asset = answer.headers["Content-Location"]
+    salts = gateway.get(asset + "/reveal").json()["salts"]
+    envelope = gateway.get(asset + "/attestation", key=None).json()
+    parameters = json.loads(base64.b64decode(envelope["payload"]))["predicate"]["buildDefinition"]["externalParameters"]
+    for field, text in (("prompt", prompt), ("negative_prompt", "fog")):
+        commitment = hashlib.sha256(bytes.fromhex(salts[field]) + text.encode()).hexdigest()
+        assert parameters[field] == {"commitment": "sha256:" + commitment}
+    assert len(set(salts.values())) == 3
+    # with the command line: the owner's `reveal`, anybody's `verify`
+    picture, keys = tmp_path / "p.png", tmp_path / "keys.json"
+    picture.write_bytes(answer.content)
+    (tmp_path / "p.png.intoto.json").write_text(json.dumps(envelope))
+    keys.write_text(gateway.get("/.well-known/jwks.json", key=None).text)
+    env = {**os.environ, "RENDER_URL": gateway.url, "RENDER_API_KEY": gateway.key}
+    salt = subprocess.run([program("render"), "reveal", asset], env=env, capture_output=True, text=True, check=True).stdout.strip()
+    assert salt == salts["prompt"]
+    for text, code in ((prompt, 0), (prompt + " ", 9), ("", 9)):
+        done = subprocess.run([program("render"), "verify", str(picture), "--jwks", str(keys), "--prompt", text, "--salt", salt],
+                              capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stdout + done.stderr
+
+
+def test_only_the_maker_gets_a_salt_that_fits(gateway):
+    mine, other = gateway.new_key("revealer")["key"], gateway.new_key("stranger")["key"]
+    answer = gateway.generate(prompt="a quiet harbour", seed=77, key=mine)
+    path = answer.headers["Content-Location"] + "/reveal"
+    salt = gateway.get(path, key=mine).json()["salts"]["prompt"]
+    assert gateway.get(path, key=None).status_code == 401
+    assert gateway.get(path, key=other).status_code == 404
+    # the same output made by another tenant: it owns the bytes too, yet its salt opens nothing
+    again = gateway.generate(prompt="a quiet harbour", seed=77, key=other)
+    assert again.content == answer.content
+    assert gateway.get(path, key=other).json()["salts"]["prompt"] != salt
