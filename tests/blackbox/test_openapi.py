@@ -24,7 +24,8 @@ REGISTRY = Registry().with_resource("urn:spec", DRAFT202012.create_resource(SPEC
 EVERYWHERE = {400, 405, 408, 413, 414, 431, 500, 503}
 # Documented statuses that no request of this file brings about, and why.
 NOT_HERE = {
-    ("generate", 429): "limits per customer come with their plans",
+    ("generate", 429): "test_attack.py: more fetches at once than a tenant may have",
+    ("createUpload", 429): "10,000 unused URLs; tests/unit/store has it",
     ("createUpload", 503): "a failed database; tests/unit/store has it", ("createUpload", 507): "the same",
     ("createKey", 503): "the same", ("createKey", 507): "the same",
     ("createKey", 409): "100,000 keys; tests/unit/store has it",
