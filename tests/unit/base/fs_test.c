@@ -158,7 +158,7 @@ static void a_full_disk_keeps_the_old_content(void **state)
         (void)signal(SIGXFSZ, SIG_IGN);
         (void)setrlimit(RLIMIT_FSIZE, &few);
         rd_err err = rd_fs_write_atomic(path, large, sizeof large, 0600, &why);
-        _exit(err == RD_ERR_IO && why.text[0] != '\0' ? 0 : 1);
+        _exit(err == RD_ERR_DISK_FULL && why.text[0] != '\0' ? 0 : 1);
     }
     int status = 0;
     assert_int_equal(waitpid(pid, &status, 0), pid);

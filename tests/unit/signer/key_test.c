@@ -331,7 +331,7 @@ static void a_write_that_fails_leaves_nothing(void **state)
         (void)signal(SIGXFSZ, SIG_IGN);
         (void)setrlimit(RLIMIT_FSIZE, &few);
         rd_err err = rd_signerd_key_open(path, &key, &why);
-        _exit(err == RD_ERR_IO && strstr(why.text, "cannot write") != NULL ? 0 : 1);
+        _exit(err == RD_ERR_DISK_FULL && strstr(why.text, "cannot write") != NULL ? 0 : 1);
     }
     int status = 0;
     bool key_seen = false;
