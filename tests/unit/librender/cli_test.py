@@ -308,7 +308,7 @@ def test_completion():
         return done.stdout.split()
 
     assert complete("render", "ge") == ["generate"]
-    assert complete("render", "") == ["generate", "models", "upload", "fetch", "verify", "keys",
+    assert complete("render", "") == ["generate", "models", "upload", "fetch", "verify", "reveal", "keys",
                                       "completion", "help"]
     assert complete("render", "keys", "") == ["create", "list", "revoke"]
     assert complete("render", "keys", "create", "--te") == ["--tenant"]
