@@ -119,7 +119,7 @@ def measure(bench, report, only):
 
 def arguments():
     parser = argparse.ArgumentParser(description="measures the table of docs/benchmarks.md")
-    parser.add_argument("--build", default=str(ROOT / "build"), help="a release build (default: build)")
+    parser.add_argument("--build", default=str(ROOT / "build"), type=os.path.abspath, help="a release build (default: build)")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
     parser.add_argument("--quick", action="store_true",
                         help="one short round of everything; the figures mean nothing")
