@@ -79,7 +79,6 @@ TESTED_ELSEWHERE = {
     "src/gateway/runtime.c": "tests/blackbox/test_life.py",
     "src/gateway/sources.c": "tests/blackbox/test_sources.py",
     "src/gateway/uploads.c": "tests/blackbox/test_storage.py",
-    "src/http/loop.c": "tests/unit/http/server_test.c",
     "src/librender/answer.c": "tests/unit/librender/client_test.c",
     "src/librender/http.c": "tests/unit/librender/client_test.c",
     "src/media/mp4_ffmpeg.c": "tests/unit/media/mp4_test.c",

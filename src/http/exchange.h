@@ -10,7 +10,6 @@
 #include "http/server.h"
 
 struct conn;
-struct rd_http_loop;
 
 struct reply_header {
     const char *name, *value; /* in the arena */
@@ -18,7 +17,6 @@ struct reply_header {
 
 struct rd_http_exchange {
     struct rd_http_server *server;
-    struct rd_http_loop *loop; /* that its connection belongs to */
     const struct rd_http_app *app;
     struct MHD_Connection *connection;
     struct conn *conn; /* NULL when there was no memory for it */

@@ -38,7 +38,6 @@
 #include "base/limits.h"
 #include "base/text.h"
 #include "http/exchange.h"
-#include "http/loop.h"
 
 enum {
     TICK_MS = 250,
@@ -64,9 +63,9 @@ struct conn {
 
 struct rd_http_server {
     struct rd_http_app app;
-    int listen_fd; /* owned; each loop has a copy */
-    unsigned threads, loops_count;
-    struct rd_http_loop *loops; /* owned; `threads` of them */
+    struct MHD_Daemon *daemon; /* owned */
+    int listen_fd;             /* owned by the daemon once it runs */
+    unsigned threads;
     bool watching;
     uint16_t port;
     int epoll_fd, wake_fd; /* owned */
@@ -188,14 +187,12 @@ static struct conn *conn_of(struct MHD_Connection *connection)
 /* The request line is there: the exchange begins. */
 static void *on_request_line(void *cls, const char *uri, struct MHD_Connection *connection)
 {
-    struct rd_http_loop *loop = cls;
-    struct rd_http_server *server = loop->server;
+    struct rd_http_server *server = cls;
     struct rd_http_exchange *x = rd_mem_alloc(sizeof *x);
     if (x == NULL) {
         return NULL; /* on_access closes the connection */
     }
     x->server = server;
-    x->loop = loop;
     x->app = &server->app;
     x->connection = connection;
     x->conn = conn_of(connection);
@@ -424,9 +421,7 @@ void rd_http_exchange_resume(struct rd_http_exchange *x)
         x->conn->waiting = NULL;
         pthread_mutex_unlock(&x->server->lock);
     }
-    struct rd_http_loop *loop = x->loop; /* the exchange may be gone once it is resumed */
     MHD_resume_connection(x->connection);
-    rd_http_loop_wake(loop);
 }
 
 /* ---- the watcher thread ---- */
@@ -540,24 +535,21 @@ static size_t no_unescape(void *cls, struct MHD_Connection *connection, char *te
     return strlen(text);
 }
 
-static struct MHD_Daemon *start_daemon(struct rd_http_server *server, struct rd_http_loop *loop)
+static struct MHD_Daemon *start_daemon(struct rd_http_server *server, unsigned threads)
 {
+    struct MHD_OptionItem pool[] = {
+        {threads > 1 ? MHD_OPTION_THREAD_POOL_SIZE : MHD_OPTION_END, (intptr_t)threads, NULL},
+        {MHD_OPTION_END, 0, NULL},
+    };
     return MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_access, server,
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_access, server,
         MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_UNESCAPE_CALLBACK, no_unescape, NULL,
-        MHD_OPTION_URI_LOG_CALLBACK, on_request_line, loop, MHD_OPTION_LISTEN_SOCKET,
-        loop->listen_fd, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)RD_LIMIT_CONNECTIONS / server->threads + 1,
-        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(RD_LIMIT_IDLE_TIME_MS / 1000),
-        MHD_OPTION_NOTIFY_CONNECTION, on_connection, server, MHD_OPTION_NOTIFY_COMPLETED,
-        on_completed, server, MHD_OPTION_END);
-}
-
-static rd_err start_loop(struct rd_http_server *server, struct rd_http_loop *loop)
-{
-    RD_TRY(rd_http_loop_init(loop, server, server->listen_fd));
-    loop->daemon = start_daemon(server, loop);
-    return loop->daemon == NULL ? RD_ERR_IO : rd_http_loop_run(loop);
+        MHD_OPTION_URI_LOG_CALLBACK, on_request_line, server, MHD_OPTION_LISTEN_SOCKET,
+        server->listen_fd, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)RD_LIMIT_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)(RD_LIMIT_IDLE_TIME_MS / 1000), MHD_OPTION_NOTIFY_CONNECTION, on_connection,
+        server, MHD_OPTION_NOTIFY_COMPLETED, on_completed, server, MHD_OPTION_ARRAY, pool,
+        MHD_OPTION_END);
 }
 
 rd_err rd_http_listen(const struct rd_http_options *options, struct rd_http_server **ret,
@@ -593,14 +585,11 @@ rd_err rd_http_serve(struct rd_http_server *server, const struct rd_http_app *ap
         return rd_why_set(why, RD_ERR_IO, "cannot start the HTTP server: out of threads");
     }
     server->watching = true;
-    server->loops = rd_mem_alloc_array(server->threads, sizeof *server->loops);
-    rd_err err = server->loops == NULL ? RD_ERR_NO_MEMORY : RD_OK;
-    while (err == RD_OK && server->loops_count < server->threads) {
-        err = start_loop(server, &server->loops[server->loops_count++]);
-    }
-    return err == RD_OK ? RD_OK
-                        : rd_why_set(why, err,
-                                     "cannot start the HTTP server: out of descriptors or threads");
+    server->daemon = start_daemon(server, server->threads);
+    return server->daemon != NULL
+               ? RD_OK
+               : rd_why_set(why, RD_ERR_IO,
+                            "cannot start the HTTP server: out of descriptors or threads");
 }
 
 uint16_t rd_http_port(const struct rd_http_server *server)
@@ -611,11 +600,14 @@ uint16_t rd_http_port(const struct rd_http_server *server)
 void rd_http_quiesce(struct rd_http_server *server)
 {
     atomic_store(&server->closing, true);
-    for (unsigned i = 0; i < server->loops_count; i++) {
-        rd_http_loop_stop_listening(&server->loops[i]);
+    /* Another socket takes the listener's number, and with its last descriptor the listener closes
+     * and leaves all epoll sets. Not MHD_quiesce_daemon: it and its workers take the listener out
+     * of the same epoll set, and whichever comes second aborts the process (0.9.75, 1.0.1). */
+    int idle = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (idle >= 0) { /* without a descriptor it goes on listening until rd_http_stop */
+        (void)dup3(idle, server->listen_fd, O_CLOEXEC);
+        (void)close(idle);
     }
-    rd_fs_close_ptr_(&server->listen_fd);
-    server->listen_fd = -1;
 }
 
 void rd_http_hang_up(struct rd_http_server *server)
@@ -641,10 +633,11 @@ unsigned rd_http_open_connections(struct rd_http_server *server)
 
 void rd_http_stop(struct rd_http_server *server)
 {
-    for (unsigned i = 0; i < server->loops_count; i++) {
-        rd_http_loop_done(&server->loops[i]);
+    if (server->daemon != NULL) {
+        MHD_stop_daemon(server->daemon); /* closes listen_fd as well */
+    } else {
+        rd_fs_close_ptr_(&server->listen_fd);
     }
-    rd_fs_close_ptr_(&server->listen_fd);
     atomic_store(&server->stopping, true);
     wake_watcher(server);
     if (server->watching) {
@@ -653,6 +646,5 @@ void rd_http_stop(struct rd_http_server *server)
     rd_fs_close_ptr_(&server->epoll_fd);
     rd_fs_close_ptr_(&server->wake_fd);
     (void)pthread_mutex_destroy(&server->lock);
-    rd_mem_free(server->loops);
     rd_mem_free(server);
 }
