@@ -62,6 +62,9 @@ void rd_call_common_headers(struct rd_call *call);
 const char *rd_call_traceparent(struct rd_call *call);
 
 /* Answers (reply.c). Each ends the exchange's answer. */
+/* The body as a JSON object, to be given back with json_decref; NULL when it is none, with the
+ * refusal replied. */
+struct json_t *rd_call_json(struct rd_call *call);
 void rd_reply_json(struct rd_call *call, int status, const struct rd_buf *json);
 /* The contract's Error: `message` NULL is the table's; `details` is a JSON value or NULL. */
 void rd_reply_error(struct rd_call *call, rd_err err, const char *message, const char *details);

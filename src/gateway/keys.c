@@ -116,15 +116,10 @@ static void write_key(struct rd_buf *out, const struct rd_key *key)
 
 void rd_keys_create(struct rd_call *call)
 {
-    const struct rd_buf *body = rd_http_body(call->exchange);
     struct rd_problems problems = {.count = 0};
     struct key_request request = {0};
-    json_error_t error;
-    json_t *json = json_loadb(rd_buf_cstr(body), body->len, JSON_REJECT_DUPLICATES, &error);
-    if (!json_is_object(json)) {
-        rd_reply_problem(call, RD_ERR_INVALID_JSON, "", json == NULL ? "json" : "type",
-                         json == NULL ? error.text : "expected an object: {...}");
-        json_decref(json);
+    json_t *json = rd_call_json(call);
+    if (json == NULL) {
         return;
     }
     struct rd_key key;

@@ -6,6 +6,7 @@
 
 #include "base/limits.h"
 #include "gateway/gateway.h"
+#include "request/json.h"
 
 enum {
     RETRY_SOON_S = 1,
@@ -92,4 +93,22 @@ void rd_reply_problem(struct rd_call *call, rd_err err, const char *field, const
     struct rd_problems problems = {.count = 0};
     rd_problems_add(&problems, rd_http_arena(call->exchange), field, constraint, "%s", message);
     rd_reply_problems(call, err, &problems);
+}
+
+json_t *rd_call_json(struct rd_call *call)
+{
+    const struct rd_buf *body = rd_http_body(call->exchange);
+    json_error_t error;
+    json_t *json = rd_json_load(rd_buf_cstr(body), body->len, JSON_REJECT_DUPLICATES, &error);
+    if (json_is_object(json)) {
+        return json;
+    }
+    if (json == NULL && json_error_code(&error) == json_error_out_of_memory) {
+        rd_reply_error(call, RD_ERR_NO_MEMORY, NULL, NULL);
+        return NULL;
+    }
+    rd_reply_problem(call, RD_ERR_INVALID_JSON, "", json == NULL ? "json" : "type",
+                     json == NULL ? error.text : "expected an object: {...}");
+    json_decref(json);
+    return NULL;
 }

@@ -10,23 +10,13 @@
 #include "base/limits.h"
 #include "base/text.h"
 #include "gateway/intake.h"
-#include "request/json.h"
 
 void rd_upload_create(struct rd_call *call)
 {
-    const struct rd_buf *body = rd_http_body(call->exchange);
     struct rd_arena *arena = rd_http_arena(call->exchange);
     struct rd_problems problems = {.count = 0};
-    json_error_t error;
-    json_t *json = rd_json_load(rd_buf_cstr(body), body->len, JSON_REJECT_DUPLICATES, &error);
-    if (json == NULL && json_error_code(&error) == json_error_out_of_memory) {
-        rd_reply_error(call, RD_ERR_NO_MEMORY, NULL, NULL);
-        return;
-    }
-    if (!json_is_object(json)) {
-        rd_reply_problem(call, RD_ERR_INVALID_JSON, "", json == NULL ? "json" : "type",
-                         json == NULL ? error.text : "expected an object: {...}");
-        json_decref(json);
+    json_t *json = rd_call_json(call);
+    if (json == NULL) {
         return;
     }
     const json_t *type = json_object_get(json, "content_type");
