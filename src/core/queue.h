@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The heart of the async tier: which job may enter, which runs next, and what becomes of it. Pure:
+ * no file, socket, thread, clock or memory of its own; `step(state, event, now) -> actions`. The
+ * driver (src/jobs/) does what the actions say and reports back with events. So a year of traffic
+ * runs in a test with virtual time, and a bug is a seed (tests/simulate).
+ *
+ *   SUBMIT --> ACCEPTED --DURABLE--> QUEUED --(a slot)--> LEASING --LEASED--> RUNNING --DONE--> ENDING --ENDED--> free
+ *                 |                    ^  |                  |                 |   |
+ *                 +--LOST--> free      |  +--TTL, CANCEL-----+--> ENDING       |   +--CANCEL--> STOPPING --DONE--> ENDING
+ *                                      +--- WAITING <---- a failure that may be repeated
+ *                                                          a lease that ran out (after STOP)
+ *
+ * Durable before told: ACCEPTED is not yet promised to anybody, and LEASING has not yet started an
+ * engine; in both a row is being written. A job in ENDING has an outcome whose row is being
+ * written; nothing changes it any more. After a crash, RESTORE puts what the rows say back.
+ *
+ * A run of the sync tier is a job too, so that one decision covers all limits: SUBMIT with `now`
+ * takes a slot at once or is refused, is never written (LEASING is skipped), and goes from DONE
+ * straight to free. ADOPT makes an ordinary, durable job of it while it runs.
+ *
+ * Who runs next. A job belongs to a class (model and kind of backend), a lane, and a tenant; jobs
+ * of the same three are one flow, first in first out. A free slot of a backend goes to the highest
+ * lane that has an eligible job in a class which the backend serves; of several classes the one
+ * that was served longest ago; inside a class's lane to the flow with the smallest virtual time
+ * (start-time fair queueing: starting a job adds its estimated device time, DONE corrects that by
+ * what it took; a flow that was empty begins at the lane's time, so nobody saves up idleness). A
+ * tenant at its concurrency cap is passed over until one of its jobs ends. So one tenant's batch of
+ * 10,000 delays another's single job by at most the jobs that already run.
+ *
+ * Time is monotonic nanoseconds; only differences matter, and a `now` before the last one counts as
+ * the last one. Every operation is O(log n) in jobs and flows; classes and backends are few.
+ *
+ * Not thread-safe: the driver has one lock. Source of the fairness rule: Goyal, Vin, Cheng,
+ * "Start-time Fair Queueing", SIGCOMM 1996. */
+#ifndef RD_CORE_QUEUE_H
+#define RD_CORE_QUEUE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/bucket.h"
+#include "core/lanes.h"
+
+#define RD_QUEUE_JOBS_MAX (1u << 20)  /* live at once; more are refused (FULL) */
+#define RD_QUEUE_FLOWS_MAX (1u << 16) /* non-empty (class, lane, tenant) at once; more: FULL */
+#define RD_QUEUE_TENANTS_MAX 16384u
+#define RD_QUEUE_CLASSES_MAX 512u
+#define RD_QUEUE_BACKENDS_MAX 256u
+#define RD_QUEUE_ACTIONS_MAX 64u
+
+enum rd_lane { RD_LANE_HIGH, RD_LANE_NORMAL, RD_LANE_LOW, RD_LANE_COUNT_ };
+
+enum rd_job_state {
+    RD_JOB_FREE,
+    RD_JOB_ACCEPTED,
+    RD_JOB_QUEUED,
+    RD_JOB_LEASING,
+    RD_JOB_RUNNING,
+    RD_JOB_STOPPING,
+    RD_JOB_WAITING,
+    RD_JOB_ENDING,
+};
+
+/* How a job ended. */
+enum rd_job_end {
+    RD_END_COMPLETE,
+    RD_END_ERROR,     /* the engine's error, the last of the attempts */
+    RD_END_CANCELLED, /* by its owner */
+    RD_END_EXPIRED,   /* its ttl in the queue ran out; on the wire "cancelled" with code expired */
+    RD_END_LOST,      /* its lease ran out as often as it may be tried; on the wire "error" */
+};
+
+/* Why a submission was refused; each has its own answer. */
+enum rd_admit {
+    RD_ADMIT_OK,
+    RD_ADMIT_RATE,        /* the tenant's token bucket is empty: ret wait_ns */
+    RD_ADMIT_CONCURRENCY, /* `now` only: the tenant runs as many as it may */
+    RD_ADMIT_DEPTH,       /* the tenant has as many in the queue as it may */
+    RD_ADMIT_LANE,        /* the tenant's plan does not allow the high lane */
+    RD_ADMIT_FULL,        /* a table of this gateway is full */
+    RD_ADMIT_NO_BACKEND,  /* `now` only: none serves the class */
+    RD_ADMIT_NOT_READY,   /* `now` only: those that do are not ready */
+    RD_ADMIT_NO_SLOT,     /* `now` only: all their slots are taken */
+};
+
+struct rd_tenant_limits {
+    struct rd_bucket_rate rate; /* submissions; rd_bucket.h has the value for "no limit" */
+    uint32_t concurrency;       /* running at once; 0: no limit */
+    uint32_t depth;             /* accepted, queued and waiting at once; 0: no limit */
+    bool high;                  /* may use the high lane */
+};
+
+struct rd_queue_config {
+    uint32_t attempts_max;     /* >= 1; contract: 4 (three retries) */
+    uint64_t retry_first_ns;   /* 1 s; doubles each time, plus up to as much again of jitter */
+    uint64_t retry_max_ns;     /* never longer than this */
+    uint64_t stop_patience_ns; /* STOPPING this long: the job ends cancelled, the slot stays taken */
+};
+
+enum rd_queue_event_kind {
+    RD_EV_SUBMIT,  /* tenant, lane, class_, units, ttl_ns (0: none), now_only; answers in ret_* */
+    RD_EV_RESTORE, /* the same from a row, after a restart, in the order of the rows: no limits are
+                      asked; attempt = leases written so far; cancel: was asked for before */
+    RD_EV_DURABLE, /* job: its row is written */
+    RD_EV_LOST,    /* job: its row could not be written; as if it had never been */
+    RD_EV_LEASED,  /* job, token: the lease is written */
+    RD_EV_UNLEASED,  /* job, token: the lease could not be written; the job is QUEUED again, first */
+    RD_EV_HEARTBEAT, /* job, token: its run is alive */
+    RD_EV_DONE,    /* job, token, outcome, device_ns (0: unknown): the run's end. A token that is
+                      not the job's current one changes nothing (ret_stale is set): the result of
+                      a run that lost its lease is dropped. */
+    RD_EV_SLOT,    /* backend: the engine of one RUN has let go, whatever became of its job. Exactly
+                      one for each RUN (and each SUBMIT with now_only), never before its DONE. */
+    RD_EV_ADOPT,   /* job: a now_only run becomes a durable job (its row says leased) */
+    RD_EV_CANCEL,  /* job; ret_cancel says what it met */
+    RD_EV_ENDED,   /* job: its last row is written; the number is free */
+    RD_EV_TENANT,  /* tenant, limits: new or changed */
+    RD_EV_BACKEND, /* backend, slots (0: retired), ready, lease_ns, classes: new or changed */
+    RD_EV_CLASS,   /* class_, backend, serves: one bit of `classes` */
+    RD_EV_TICK,    /* time has passed; due timers fire */
+};
+
+enum rd_outcome {
+    RD_OUTCOME_OK,
+    RD_OUTCOME_FAILED,       /* not to be repeated */
+    RD_OUTCOME_FAILED_AGAIN, /* safe to repeat */
+    RD_OUTCOME_CANCELLED,    /* the engine acknowledged the STOP */
+};
+
+enum rd_cancel {
+    RD_CANCEL_ENDED,   /* it was not running: it is over as soon as the row is written */
+    RD_CANCEL_STOPPING, /* it runs; STOP was given now or before */
+    RD_CANCEL_TOO_LATE, /* its outcome is settled already */
+};
+
+struct rd_queue_event {
+    enum rd_queue_event_kind kind;
+    uint32_t job, tenant, class_, backend;
+    uint64_t token;
+    /* SUBMIT, RESTORE */
+    enum rd_lane lane;
+    uint32_t units; /* how much work, relative to others of its class (steps times outputs), >= 1 */
+    uint64_t ttl_ns;
+    bool now_only, cancel;
+    uint32_t attempt;
+    /* DONE */
+    enum rd_outcome outcome;
+    uint64_t device_ns;
+    /* TENANT, BACKEND, CLASS */
+    struct rd_tenant_limits limits;
+    uint32_t slots;
+    bool ready, serves;
+    uint64_t lease_ns;
+    uint32_t random; /* any 32 random bits, for jitter and ties; used by every kind */
+};
+
+enum rd_queue_action_kind {
+    RD_ACT_WRITE_LEASE, /* job, token, backend, attempt: make the lease durable, then LEASED */
+    RD_ACT_RUN,         /* job, token, backend: start the engine. For now_only it is the answer */
+    RD_ACT_STOP,        /* job, token: ask the engine to break off */
+    RD_ACT_WRITE_CANCEL, /* job: make it durable that a running job's cancelling was asked for */
+    RD_ACT_WRITE_END,   /* job, end, device_ns: make the outcome durable, then ENDED */
+    RD_ACT_RETRY,       /* job, attempt, wait_ns: for the events; it runs again later */
+    RD_ACT_FREE,        /* job: a now_only run is over, its number is free */
+};
+
+struct rd_queue_action {
+    enum rd_queue_action_kind kind;
+    uint32_t job, backend, attempt;
+    uint64_t token, device_ns, wait_ns;
+    enum rd_job_end end;
+};
+
+/* What one step answers. `more`: there were more actions than room; call step again with TICK. */
+struct rd_queue_result {
+    struct rd_queue_action actions[RD_QUEUE_ACTIONS_MAX];
+    size_t count;
+    bool more;
+    uint64_t next_ns;  /* when TICK is due next; UINT64_MAX: no timer runs */
+    enum rd_admit admit; /* SUBMIT */
+    uint32_t job;        /* SUBMIT, RESTORE: its number, 1.. */
+    uint64_t wait_ns;    /* SUBMIT refused for RATE: until it would be admitted */
+    enum rd_cancel cancel; /* CANCEL */
+    bool stale;            /* LEASED, UNLEASED, HEARTBEAT, DONE: the token is not the current one */
+};
+
+struct rd_queue; /* about 200 MiB of address space; pages are touched as jobs come */
+
+size_t rd_queue_size(void);
+/* `memory`: rd_queue_size() bytes, all zero, aligned for any type (mmap or calloc gives both). */
+struct rd_queue *rd_queue_init(void *memory, const struct rd_queue_config *config);
+/* The one way in. Events that do not fit the state (an unknown job, DURABLE twice) change nothing. */
+void rd_queue_step(struct rd_queue *queue, const struct rd_queue_event *event, uint64_t now_ns,
+                   struct rd_queue_result *ret);
+
+/* Looking. */
+struct rd_queue_job {
+    enum rd_job_state state;
+    enum rd_lane lane;
+    uint32_t tenant, class_, backend, attempt;
+    uint64_t token;
+    /* QUEUED and WAITING: how many jobs may start before it, plus one. An upper bound under equal
+     * shares: all of higher lanes of its class, and of its own lane as many of each other flow as
+     * stand before it in its own (rd_lanes_ahead). 0 otherwise. */
+    uint32_t position;
+    uint64_t eta_ns; /* until it ends, from observed times; 0: nothing is known yet */
+};
+bool rd_queue_look(const struct rd_queue *queue, uint32_t job, struct rd_queue_job *ret);
+
+struct rd_queue_counts {
+    uint32_t queued[RD_LANE_COUNT_]; /* ACCEPTED, QUEUED and WAITING */
+    uint32_t running;                /* slots taken */
+    uint32_t capacity;               /* slots of ready backends */
+    uint64_t wait_ns; /* estimated wait of a normal job that came now; 0 when a slot is free */
+};
+void rd_queue_counts(const struct rd_queue *queue, struct rd_queue_counts *ret);
+/* The same for one tenant: RateLimit headers and usage. */
+struct rd_tenant_state {
+    uint64_t tokens;  /* whole ones that are there now */
+    uint64_t wait_ns; /* until the bucket is full again */
+    uint32_t running, queued;
+};
+void rd_queue_tenant(const struct rd_queue *queue, uint32_t tenant, uint64_t now_ns,
+                     struct rd_tenant_state *ret);
+
+/* Checks everything that must always hold (list lengths, counters, heaps, one lease a job); for
+ * tests. Returns NULL, or what does not. O(n). */
+const char *rd_queue_check(const struct rd_queue *queue);
+
+#endif
