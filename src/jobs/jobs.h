@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The async tier's driver: it owns the queue (core/queue.h), does what its actions say, and tells
+ * everybody what happens to jobs. It knows no HTTP and no engine: the gateway hands in how a run is
+ * started and stopped (struct rd_jobs_host), and answers its clients from the callbacks here.
+ *
+ * Threads: every function may be called from any thread. One lock guards the queue and the jobs in
+ * memory and is held for memory work only. One thread of its own, the writer, gathers what must be
+ * durable, writes it with one sync for all (store/jobs.h), and then tells who waits for it; it also
+ * keeps the time. Callbacks named `fn` run under the lock or on the writer: they must be quick, must
+ * not block, and must not call back into this header unless it says so.
+ *
+ * What is in memory: every job that has not ended (about 300 bytes; the request itself only in the
+ * store), and the last RD_JOBS_ENDED_KEPT that have. Older ones are read from the store by the
+ * caller, on a thread that may wait. */
+#ifndef RD_JOBS_JOBS_H
+#define RD_JOBS_JOBS_H
+
+#include "base/buf.h"
+#include "core/queue.h"
+#include "store/jobs.h"
+
+struct rd_jobs;
+
+enum {
+    RD_JOBS_ENDED_KEPT = 4096,
+    RD_JOBS_EVENTS_KEPT = 64, /* of one job, for those who come back; older ones are told as missed */
+    RD_JOBS_EVENT_MAX = 200 * 1024, /* bytes of one event's data; a larger preview is left out */
+    RD_JOBS_WATCHES_MAX = 65536,
+};
+
+struct rd_jobs_host {
+    void *ctx;
+    /* Start the run of this job: read it from the store, attach, compute, rd_jobs_done,
+     * rd_jobs_slot. Called without the lock, on any thread; must not block. */
+    void (*run)(void *ctx, const char *id, uint32_t job, uint64_t token, uint32_t backend);
+    /* Does this backend serve the model, as this kind (-1: any)? Under the lock. */
+    bool (*serves)(void *ctx, uint32_t backend, const char *model, int kind);
+    /* Would it take work now? Under the lock, some ten times a second. */
+    bool (*ready)(void *ctx, uint32_t backend);
+    /* What the tenant may; under the lock, when a tenant is first seen and after a reload. */
+    void (*limits)(void *ctx, const char *tenant, struct rd_tenant_limits *ret);
+    /* The store has failed for good: the gateway must stop. Once. */
+    void (*broken)(void *ctx);
+};
+
+struct rd_jobs_options {
+    struct rd_store *store; /* must outlive it */
+    struct rd_queue_config queue;
+    struct rd_jobs_host host;
+    const char *public_url;       /* copied */
+    unsigned keep_days;           /* ended jobs and deliveries; 0: for ever */
+    unsigned idempotency_hours;   /* >= 1 */
+};
+/* Reads what has not ended and puts it back into the queue. Nothing runs before rd_jobs_go. */
+rd_err rd_jobs_open(const struct rd_jobs_options *options, struct rd_jobs **ret,
+                    struct rd_why *why) RD_MUST;
+void rd_jobs_go(struct rd_jobs *jobs);
+/* Starts no more runs and admits nothing (DRAINING); what is queued stays for the next start. */
+void rd_jobs_drain(struct rd_jobs *jobs);
+/* Runs that were drained too long are broken off, to be run again after the next start. */
+void rd_jobs_break_off(struct rd_jobs *jobs);
+unsigned rd_jobs_running(struct rd_jobs *jobs);
+/* Writes what is left. No run is open any more, and nobody calls in. NULL is fine. */
+void rd_jobs_close(struct rd_jobs *jobs);
+
+/* ---- backends: the gateway's, by name, so that a reload keeps count ---- */
+
+/* The number of the backend with this name, made at first sight (RD_QUEUE_BACKENDS_MAX: NO_MEMORY);
+ * slots 0 retires it. Follow a set of changes with rd_jobs_reloaded. */
+rd_err rd_jobs_backend(struct rd_jobs *jobs, const char *name, uint32_t slots, uint64_t lease_ns,
+                       uint32_t *ret_backend) RD_MUST;
+/* Asks host.serves, ready and limits for everything again. */
+void rd_jobs_reloaded(struct rd_jobs *jobs);
+
+/* ---- getting in ---- */
+
+struct rd_jobs_ask {
+    uint64_t owner;
+    const char *tenant;
+    enum rd_lane lane;
+    const char *model; /* "family/model" */
+    int kind;          /* -1: any */
+    uint32_t units;
+};
+/* What the limits were when it was decided: RateLimit headers. */
+struct rd_jobs_limits {
+    uint64_t burst, rate; /* burst 0: there is no rate limit, and no header */
+    uint64_t left, reset_s;
+    uint64_t retry_s; /* refused: when to try again, >= 1 */
+};
+struct rd_jobs_slot {
+    uint32_t job, backend;
+    uint64_t token;
+};
+/* The sync tier: a slot now, or why not. */
+enum rd_admit rd_jobs_take(struct rd_jobs *jobs, const struct rd_jobs_ask *ask,
+                           struct rd_jobs_slot *ret, struct rd_jobs_limits *ret_limits) RD_MUST;
+
+struct rd_jobs_created {
+    const char *id;
+    bool existing; /* the idempotency key had this job already */
+    uint32_t position;
+    uint64_t eta_ns;
+};
+typedef void rd_jobs_created_fn(void *ctx, rd_err err, const struct rd_jobs_created *created);
+/* A job for the queue. `add` is an RD_WRITE_ADD with everything but n, and id when that is "";
+ * texts are copied. When it is admitted `fn` is called once, on the writer, after the sync (or with
+ * the error: CONFLICT for an idempotency key with another body); it may call rd_jobs_watch. */
+enum rd_admit rd_jobs_submit(struct rd_jobs *jobs, const struct rd_jobs_ask *ask,
+                             const struct rd_job_write *add, rd_jobs_created_fn *fn, void *ctx,
+                             struct rd_jobs_limits *ret_limits) RD_MUST;
+/* A run of the sync tier becomes a job while it runs; as rd_jobs_submit without a decision.
+ * NOT_FOUND when the run is over already (then fn is not called). */
+rd_err rd_jobs_adopt(struct rd_jobs *jobs, const struct rd_jobs_slot *slot,
+                     const struct rd_jobs_ask *ask, const struct rd_job_write *add,
+                     rd_jobs_created_fn *fn, void *ctx) RD_MUST;
+/* The error and text of a refusal. */
+rd_err rd_jobs_refusal(enum rd_admit admit, const char **ret_text);
+
+/* ---- a run tells how it goes ---- */
+
+/* `stop` is called under the lock when the run is to be broken off; CANCELLED: it is already. */
+rd_err rd_jobs_attach(struct rd_jobs *jobs, const struct rd_jobs_slot *slot,
+                      void (*stop)(void *run), void *run) RD_MUST;
+void rd_jobs_progress(struct rd_jobs *jobs, const struct rd_jobs_slot *slot, double fraction,
+                      unsigned step);
+/* A picture of the state so far; `data_uri` is copied. Nobody watching: nothing is kept. */
+void rd_jobs_preview(struct rd_jobs *jobs, const struct rd_jobs_slot *slot, const char *data_uri,
+                     size_t len);
+bool rd_jobs_watched(struct rd_jobs *jobs, const struct rd_jobs_slot *slot);
+
+struct rd_jobs_outcome {
+    enum rd_outcome outcome;
+    rd_err err;          /* when not OK */
+    const char *message; /* for the job's owner; NULL: the error's own text */
+    const char *assets;  /* OK: JSON list of asset ids */
+    uint64_t device_ns;
+    int device_source; /* enum rd_device_time_source */
+};
+/* The run's end, once. After it `run` may be freed: stop() is not called any more. */
+void rd_jobs_done(struct rd_jobs *jobs, const struct rd_jobs_slot *slot,
+                  const struct rd_jobs_outcome *outcome);
+/* The engine has let go of the slot; once for each run, after rd_jobs_done. */
+void rd_jobs_slot_free(struct rd_jobs *jobs, uint32_t backend);
+
+/* ---- asking ---- */
+
+/* The contract's Job as JSON, of a job in memory. owner 0: any. NOT_FOUND: not in memory, or not
+ * the owner's (*ret_elsewhere: it may be in the store). `output` gets the asset id of a complete
+ * job's first output, or "". */
+rd_err rd_jobs_get(struct rd_jobs *jobs, uint64_t owner, const char *id, struct rd_buf *json,
+                   char output[RD_ID_ASSET_LEN + 1], bool *ret_elsewhere) RD_MUST;
+/* The same of a row of the store (json.c); `with_request` adds the submission. */
+void rd_job_json(const struct rd_job_row *row, const char *public_url, struct rd_buf *json);
+/* The asset id of output `index` of a complete row; false when there is none. */
+bool rd_job_output(const struct rd_job_row *row, unsigned index, char ret[RD_ID_ASSET_LEN + 1]);
+
+typedef void rd_jobs_done_fn(void *ctx, rd_err err);
+/* Cancels. queued_only: CONFLICT when it runs. CONFLICT when it has ended; NOT_FOUND as above, also
+ * for jobs that ended long ago (the caller looks in the store). RD_OK: `fn` is called once, on the
+ * writer, when the wish (running) or the end (queued) is durable. */
+rd_err rd_jobs_cancel(struct rd_jobs *jobs, uint64_t owner, const char *id, bool queued_only,
+                      rd_jobs_done_fn *fn, void *ctx) RD_MUST;
+
+void rd_jobs_queue_json(struct rd_jobs *jobs, struct rd_buf *json); /* GET /queue */
+void rd_jobs_metrics(struct rd_jobs *jobs, struct rd_buf *text);    /* Prometheus */
+
+/* ---- events ---- */
+
+/* One event of one job. Ids ascend within a job over restarts and retries: attempt << 20 | count. */
+struct rd_jobs_event {
+    uint64_t id;
+    const char *job;  /* its id */
+    const char *name; /* "position", "started", "progress", "preview", "complete", "error" */
+    const char *data; /* a JSON object */
+    size_t len;
+    bool last;       /* the job has ended; nothing follows */
+    unsigned missed; /* events before this one that are no longer kept for this watcher */
+};
+struct rd_jobs_watch;
+/* Under the lock. False: too slow, this event could not be taken; the next one that is will say how
+ * many were missed. The last event is offered again until it is taken. */
+typedef bool rd_jobs_event_fn(void *ctx, const struct rd_jobs_event *event);
+/* Calls fn with what came after `after` (0: from what holds now on), from inside this call, and
+ * from then on with each event. NOT_FOUND as rd_jobs_get. For a job that has ended fn gets the last
+ * event, also when `after` is that one, and *ret is NULL. May be called from a created callback. */
+rd_err rd_jobs_watch(struct rd_jobs *jobs, uint64_t owner, const char *id, uint64_t after,
+                     rd_jobs_event_fn *fn, void *ctx, struct rd_jobs_watch **ret) RD_MUST;
+/* After it returned fn is not called any more. NULL is fine. Never from inside fn. */
+void rd_jobs_unwatch(struct rd_jobs *jobs, struct rd_jobs_watch *watch);
+/* The last event of a job that is only in the store, as fn would have got it. */
+void rd_job_last_event(const struct rd_job_row *row, const char *public_url, rd_jobs_event_fn *fn,
+                       void *ctx);
+
+/* The body of a job's webhook (Standard Webhooks: type, timestamp, data). */
+void rd_job_message(const struct rd_job_row *row, const char *public_url, struct rd_buf *json);
+
+#endif
