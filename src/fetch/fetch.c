@@ -1,33 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The fetch: one libcurl easy handle, a loop over redirects that this file follows by itself, and
- * two hooks in which the guard sits.
- *
- *     open socket   libcurl has resolved the name and is about to connect: the address is looked at
- *                   here, after DNS, so a name cannot mean one thing to a check and another to the
- *                   connection (rebinding);
- *     pre-request   the connection stands, maybe one that an earlier hop opened: the peer's address
- * is looked at again before a byte of the request goes out.
+ * The fetch: one libcurl easy handle with the guard on it (guard.h), and a loop over redirects that
+ * this file follows by itself.
  *
  * libcurl's own redirects are off: every hop gets the same checks as the first URL, and the clock
- * and the hop count run over all of them. Everything that a handle could pick up from outside
- * (proxy variables, .netrc, cookies, other protocols) is off. No Accept-Encoding: a compressed
- * answer would be a bomb behind the size cap.
+ * and the hop count run over all of them. No Accept-Encoding: a compressed answer would be a bomb
+ * behind the size cap.
  *
  * The errors tell a stranger no more than "refused" about an address that the guard stops, because
  * nothing was sent to it. */
 #include "fetch/fetch.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <pthread.h>
-#include <string.h>
-#include <unistd.h>
 
 #include <curl/curl.h>
 
 #include "base/clock.h"
 #include "base/limits.h"
+#include "fetch/guard.h"
 #include "fetch/hook.h"
 #include "fetch/url.h"
 
@@ -44,10 +34,8 @@ struct fetch {
     size_t start;      /* out->len before the fetch */
     size_t head_bytes; /* of this hop's header block */
     size_t discarded;  /* of this hop's body, when it is not the picture */
-    bool exempt;       /* this hop's host is in allow_hosts */
-    bool reached;      /* a request of this hop went out */
-    bool refused;      /* the guard stopped an address of this hop */
     bool too_large;
+    struct rd_fetch_guard guard; /* of this hop */
 };
 
 /* libcurl's answers that a caller can do something about; the rest is "failed". */
@@ -71,40 +59,6 @@ static const struct {
 static void global_init(void)
 {
     (void)curl_global_init(CURL_GLOBAL_DEFAULT);
-}
-
-static curl_socket_t on_open_socket(void *user, curlsocktype purpose, struct curl_sockaddr *address)
-{
-    struct fetch *fetch = user;
-    struct sockaddr_storage storage = {0};
-    if (purpose != CURLSOCKTYPE_IPCXN || address->addrlen > sizeof storage) {
-        return CURL_SOCKET_BAD;
-    }
-    memcpy(&storage, &address->addr, address->addrlen);
-    if (!fetch->exempt && !rd_fetch_address_allowed((const struct sockaddr *)&storage)) {
-        fetch->refused = true;
-        return CURL_SOCKET_BAD;
-    }
-    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
-}
-
-static int on_prereq(void *user, char *peer_ip, char *local_ip, int peer_port, int local_port)
-{
-    (void)local_ip;
-    (void)peer_port;
-    (void)local_port;
-    struct fetch *fetch = user;
-    struct sockaddr_in in = {.sin_family = AF_INET};
-    struct sockaddr_in6 in6 = {.sin6_family = AF_INET6};
-    bool allowed = fetch->exempt;
-    if (!allowed && inet_pton(AF_INET, peer_ip, &in.sin_addr) == 1) {
-        allowed = rd_fetch_address_allowed((const struct sockaddr *)&in);
-    } else if (!allowed && inet_pton(AF_INET6, peer_ip, &in6.sin6_addr) == 1) {
-        allowed = rd_fetch_address_allowed((const struct sockaddr *)&in6);
-    }
-    fetch->refused = fetch->refused || !allowed;
-    fetch->reached = allowed;
-    return allowed ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
 }
 
 static size_t on_header(char *line, size_t size, size_t count, void *user)
@@ -138,22 +92,9 @@ static bool set_constant(struct fetch *fetch)
 {
     CURL *easy = fetch->easy;
     const char *ca_file = fetch->options->ca_file;
-    bool ok = curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK;
-    ok = ok && curl_easy_setopt(easy, CURLOPT_PROXY, "") == CURLE_OK;
-    ok = ok && curl_easy_setopt(easy, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED) == CURLE_OK;
-    ok = ok && curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK;
-    ok =
-        ok && curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) == CURLE_OK;
-    ok =
-        ok && curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) == CURLE_OK;
-    ok = ok && curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L) == CURLE_OK;
+    bool ok = rd_fetch_guard_install(easy, &fetch->guard);
     ok = ok && curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)RD_LIMIT_FETCH_CONNECT_MS) ==
                    CURLE_OK;
-    ok = ok && curl_easy_setopt(easy, CURLOPT_USERAGENT, "render/" RD_VERSION) == CURLE_OK;
-    ok = ok && curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open_socket) == CURLE_OK;
-    ok = ok && curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, fetch) == CURLE_OK;
-    ok = ok && curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_prereq) == CURLE_OK;
-    ok = ok && curl_easy_setopt(easy, CURLOPT_PREREQDATA, fetch) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_HEADERDATA, fetch) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body) == CURLE_OK;
@@ -165,7 +106,7 @@ static bool set_constant(struct fetch *fetch)
 
 static rd_err outcome(const struct fetch *fetch, CURLcode code, struct rd_why *why)
 {
-    if (fetch->refused && code != CURLE_OK) {
+    if (fetch->guard.refused && code != CURLE_OK) {
         return rd_why_set(why, RD_ERR_INVALID_REQUEST,
                           "the host has no address that may be fetched from");
     }
@@ -174,7 +115,7 @@ static rd_err outcome(const struct fetch *fetch, CURLcode code, struct rd_why *w
     }
     RD_TRY(rd_buf_err(fetch->out));
     if (fetch->head_bytes > RD_LIMIT_HEADER_BLOCK ||
-        (code == CURLE_OUT_OF_MEMORY && fetch->reached)) {
+        (code == CURLE_OUT_OF_MEMORY && fetch->guard.reached)) {
         /* Older libcurl calls a header line without end "out of memory". */
         return rd_why_set(why, RD_ERR_INVALID_REQUEST, "the host's header block is too large");
     }
@@ -198,9 +139,7 @@ static rd_err run_hop(struct fetch *fetch, const struct rd_fetch_url *url, uint6
     if (left_ms == 0) { /* to libcurl 0 means: for ever */
         return outcome(fetch, CURLE_OPERATION_TIMEDOUT, why);
     }
-    fetch->exempt = url->exempt;
-    fetch->refused = false;
-    fetch->reached = false;
+    fetch->guard = (struct rd_fetch_guard){.exempt = url->exempt};
     fetch->head_bytes = 0;
     fetch->discarded = 0;
     if (curl_easy_setopt(fetch->easy, CURLOPT_CURLU, url->parsed) != CURLE_OK ||

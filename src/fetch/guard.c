@@ -15,16 +15,21 @@
  * The last three need no decoding, because no address in them is allowed.
  *
  * A machine's own addresses are read at most once in OWN_TTL_NS. When they cannot be read, nothing
- * is allowed: a guard that cannot see must not wave people through. */
-#include "fetch/fetch.h"
+ * is allowed: a guard that cannot see must not wave people through.
+ *
+ * At the end, the hooks in which libcurl asks (guard.h). */
+#include "fetch/guard.h"
 
+#include <arpa/inet.h>
 #include <ifaddrs.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/clock.h"
+#include "fetch/fetch.h"
 
 struct range4 {
     uint32_t first;
@@ -200,4 +205,58 @@ bool rd_fetch_address_allowed(const struct sockaddr *address)
         return allowed6(in6.sin6_addr.s6_addr);
     }
     return false; /* unix sockets, and whatever else there may be one day */
+}
+
+/* ---- the hooks ---- */
+
+static curl_socket_t on_open_socket(void *user, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    struct rd_fetch_guard *guard = user;
+    struct sockaddr_storage storage = {0};
+    if (purpose != CURLSOCKTYPE_IPCXN || address->addrlen > sizeof storage) {
+        return CURL_SOCKET_BAD;
+    }
+    memcpy(&storage, &address->addr, address->addrlen);
+    if (!guard->exempt && !rd_fetch_address_allowed((const struct sockaddr *)&storage)) {
+        guard->refused = true;
+        return CURL_SOCKET_BAD;
+    }
+    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+}
+
+static int on_prereq(void *user, char *peer_ip, char *local_ip, int peer_port, int local_port)
+{
+    (void)local_ip;
+    (void)peer_port;
+    (void)local_port;
+    struct rd_fetch_guard *guard = user;
+    struct sockaddr_in in = {.sin_family = AF_INET};
+    struct sockaddr_in6 in6 = {.sin6_family = AF_INET6};
+    bool allowed = guard->exempt;
+    if (!allowed && inet_pton(AF_INET, peer_ip, &in.sin_addr) == 1) {
+        allowed = rd_fetch_address_allowed((const struct sockaddr *)&in);
+    } else if (!allowed && inet_pton(AF_INET6, peer_ip, &in6.sin6_addr) == 1) {
+        allowed = rd_fetch_address_allowed((const struct sockaddr *)&in6);
+    }
+    guard->refused = guard->refused || !allowed;
+    guard->reached = allowed;
+    return allowed ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
+}
+
+bool rd_fetch_guard_install(CURL *easy, struct rd_fetch_guard *guard)
+{
+    bool ok = curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_PROXY, "") == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK;
+    ok =
+        ok && curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) == CURLE_OK;
+    ok =
+        ok && curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_USERAGENT, "render/" RD_VERSION) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open_socket) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, guard) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_prereq) == CURLE_OK;
+    return ok && curl_easy_setopt(easy, CURLOPT_PREREQDATA, guard) == CURLE_OK;
 }

@@ -2,7 +2,7 @@
  *
  * The check of a URL's text: https, port 443, no credentials, printable ASCII. What the host
  * resolves to is not decided here: http://127.1/ or a friendly name may be well-formed, and the
- * address behind them is checked when the socket is made (fetch.c). See url.h. */
+ * address behind them is checked when the socket is made (guard.c). See url.h. */
 #include "fetch/url.h"
 
 #include <stdlib.h>
@@ -10,6 +10,7 @@
 #include <strings.h>
 
 #include "base/limits.h"
+#include "fetch/hook.h"
 
 /* Strings that libcurl's URL functions hand over are freed by curl_free only. */
 static void free_text(char **text)
@@ -79,16 +80,16 @@ static rd_err check_parts(CURLU *parsed, const struct rd_fetch_options *options,
     bool https = code == CURLUE_OK && strcasecmp(scheme, "https") == 0;
     bool http = code == CURLUE_OK && strcasecmp(scheme, "http") == 0;
     if (!https && !http) {
-        return rd_why_set(why, RD_ERR_INVALID_REQUEST, "only https URLs are fetched");
+        return rd_why_set(why, RD_ERR_INVALID_REQUEST, "only https URLs are taken");
     }
     bool exempt = is_exempt(host, options);
-    bool hooked = hook->port != 0;
+    bool hooked = hook != NULL && hook->port != 0;
     if (!exempt && !https && !hooked) {
-        return rd_why_set(why, RD_ERR_INVALID_REQUEST, "only https URLs are fetched");
+        return rd_why_set(why, RD_ERR_INVALID_REQUEST, "only https URLs are taken");
     }
     unsigned long want = hooked ? hook->port : 443;
     if (!exempt && strtoul(port, NULL, 10) != want) {
-        return rd_why_set(why, RD_ERR_INVALID_REQUEST, "only port 443 is fetched from");
+        return rd_why_set(why, RD_ERR_INVALID_REQUEST, "only port 443 is taken");
     }
     *ret_exempt = exempt;
     return RD_OK;
@@ -109,10 +110,10 @@ rd_err rd_fetch_url_parse(const char *url, const struct rd_fetch_options *option
     }
     const char *authority = authority_of(url);
     if (authority == NULL) {
-        return rd_why_set(why, RD_ERR_INVALID_REQUEST, "not a URL that can be fetched");
+        return rd_why_set(why, RD_ERR_INVALID_REQUEST, "not a URL that can be used");
     }
     if (has_userinfo(authority)) {
-        return rd_why_set(why, RD_ERR_INVALID_REQUEST, "a URL with a user name is not fetched");
+        return rd_why_set(why, RD_ERR_INVALID_REQUEST, "a URL with a user name is not taken");
     }
     struct rd_fetch_url made = {.parsed = curl_url()};
     if (made.parsed == NULL) {
@@ -122,7 +123,7 @@ rd_err rd_fetch_url_parse(const char *url, const struct rd_fetch_options *option
     rd_err err = code == CURLUE_OK ? check_parts(made.parsed, options, hook, &made.exempt, why)
                  : code == CURLUE_OUT_OF_MEMORY
                      ? RD_ERR_NO_MEMORY
-                     : rd_why_set(why, RD_ERR_INVALID_REQUEST, "not a URL that can be fetched");
+                     : rd_why_set(why, RD_ERR_INVALID_REQUEST, "not a URL that can be used");
     if (err != RD_OK) {
         rd_fetch_url_done(&made);
         return err;
