@@ -178,6 +178,9 @@ static rd_err fill(struct loader *l, struct rd_config **ret)
     copy_list(&raw->cors_origins, config->cors_origins, &config->cors_origins_count);
     copy_list(&raw->fetch_allow_hosts, config->fetch_allow_hosts, &config->fetch_allow_hosts_count);
     config->fetch_ca_file = raw->fetch_ca_file;
+    copy_list(&raw->webhooks_allow_hosts, config->webhooks_allow_hosts,
+              &config->webhooks_allow_hosts_count);
+    config->webhooks_ca_file = raw->webhooks_ca_file;
     RD_TRY(fill_engines(l, config));
     config->internal = l->doc;
     *ret = config;

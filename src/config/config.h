@@ -12,6 +12,7 @@
  *     cors: {origins: ["https://app.example.org"]}
  *     store: {pack_size: 256MiB, own_file_over: 16MiB, min_free: 1GiB, retention_days: 0}
  *     fetch: {allow_hosts: []}                  # private hosts that source images may come from
+ *     webhooks: {allow_hosts: []}               # private hosts that webhooks may go to
  *     engines:
  *       - {name: painter, type: builtin, slots: 2, models: [builtin/plasma]}
  *       - {name: box1, type: http, url: "http://10.0.0.5:9000/generate", slots: 4,
@@ -55,6 +56,9 @@ struct rd_config {
     const char *fetch_allow_hosts[RD_CONFIG_LIST_MAX];
     size_t fetch_allow_hosts_count;
     const char *fetch_ca_file; /* path or NULL: the system's authorities */
+    const char *webhooks_allow_hosts[RD_CONFIG_LIST_MAX];
+    size_t webhooks_allow_hosts_count;
+    const char *webhooks_ca_file; /* path or NULL: the system's authorities */
     struct rd_config_engine *engines;
     size_t engines_count;
     void *internal; /* the memory behind all of it */

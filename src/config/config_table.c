@@ -74,6 +74,14 @@ static const struct rd_yaml_field fetch_fields[] = {
 };
 static const struct rd_yaml_schema fetch_schema = {fetch_fields, COUNT(fetch_fields), 0, NULL};
 
+static const struct rd_yaml_field webhooks_fields[] = {
+    {"allow_hosts", RD_YAML_STRINGS, AT(webhooks_allow_hosts), .max = RD_CONFIG_LIST_MAX,
+     .form = &rd_config_form_host},
+    {"ca_file", RD_YAML_STRING, AT(webhooks_ca_file), .form = &rd_config_form_path},
+};
+static const struct rd_yaml_schema webhooks_schema = {webhooks_fields, COUNT(webhooks_fields), 0,
+                                                      NULL};
+
 static const struct rd_yaml_field engine_fields[] = {
     {"name", RD_YAML_STRING, .required = true, ENGINE_AT(name), .form = &rd_yaml_form_name},
     {"type", RD_YAML_ENUM, .required = true, ENGINE_AT(type),
@@ -98,6 +106,7 @@ static const struct rd_yaml_field fields[] = {
     {"cors", RD_YAML_SUBMAP, .schema = &cors_schema},
     {"store", RD_YAML_SUBMAP, .schema = &store_schema},
     {"fetch", RD_YAML_SUBMAP, .schema = &fetch_schema},
+    {"webhooks", RD_YAML_SUBMAP, .schema = &webhooks_schema},
     {"engines", RD_YAML_MAPS, AT(engines), .max = RD_CONFIG_ENGINES_MAX, .schema = &engine_schema},
 };
 const struct rd_yaml_schema rd_config_schema = {fields, COUNT(fields), 0, NULL};

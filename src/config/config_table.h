@@ -29,6 +29,8 @@ struct rd_config_raw {
     unsigned retention_days;
     struct rd_yaml_list fetch_allow_hosts; /* of const char * */
     const char *fetch_ca_file;
+    struct rd_yaml_list webhooks_allow_hosts; /* of const char * */
+    const char *webhooks_ca_file;
     struct rd_yaml_list engines; /* of struct rd_config_raw_engine */
 };
 

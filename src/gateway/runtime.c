@@ -100,12 +100,18 @@ static rd_err check_models(const struct rd_runtime *runtime, struct rd_why *why)
 }
 
 /* Found out now, by the operator, and not later, by somebody who sends a URL. */
-static rd_err check_ca_file(const struct rd_config *config, struct rd_why *why)
+static rd_err check_ca_files(const struct rd_config *config, struct rd_why *why)
 {
-    const char *path = config->fetch_ca_file;
-    return path == NULL || access(path, R_OK) == 0
-               ? RD_OK
-               : rd_why_errno(why, errno, "read fetch.ca_file", path);
+    const struct {
+        const char *path, *verb;
+    } files[] = {{config->fetch_ca_file, "read fetch.ca_file"},
+                 {config->webhooks_ca_file, "read webhooks.ca_file"}};
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        if (files[i].path != NULL && access(files[i].path, R_OK) != 0) {
+            return rd_why_errno(why, errno, files[i].verb, files[i].path);
+        }
+    }
+    return RD_OK;
 }
 
 static rd_err open_engines(struct rd_runtime *runtime, struct rd_why *why)
@@ -146,7 +152,7 @@ rd_err rd_runtime_load(const char *config_path, struct rd_runtime **ret, struct 
         rd_config_load(rd_buf_cstr(&text), text.len,
                        config_path == NULL ? "(defaults)" : config_path, &runtime->config, why);
     err = err == RD_OK ? load_catalogue(runtime, why) : err;
-    err = err == RD_OK ? check_ca_file(runtime->config, why) : err;
+    err = err == RD_OK ? check_ca_files(runtime->config, why) : err;
     err = err == RD_OK ? check_models(runtime, why) : err;
     err = err == RD_OK ? open_engines(runtime, why) : err;
     if (err != RD_OK) {

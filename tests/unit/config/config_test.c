@@ -25,6 +25,7 @@ static const char whole[] =
     "cors: {origins: [\"https://app.example.org\", 'http://localhost:3000']}\n"
     "store: {pack_size: 64MiB, own_file_over: 8MiB, min_free: 0, retention_days: 30}\n"
     "fetch: {allow_hosts: [images.internal, 10.0.0.5, 'fd00::1'], ca_file: /etc/own.pem}\n"
+    "webhooks: {allow_hosts: [hooks.internal], ca_file: /etc/hooks.pem}\n"
     "engines:\n"
     "  - {name: painter, type: builtin, slots: 2, models: [builtin/plasma]}\n"
     "  - {name: box1, type: http, url: \"http://10.0.0.5:9000/generate\", slots: 4,\n"
@@ -71,6 +72,8 @@ static void check_defaults(const struct rd_config *config)
     assert_int_equal(config->retention_days, 0);
     assert_int_equal(config->fetch_allow_hosts_count, 0);
     assert_null(config->fetch_ca_file);
+    assert_int_equal(config->webhooks_allow_hosts_count, 0);
+    assert_null(config->webhooks_ca_file);
     assert_int_equal(config->engines_count, 1);
     const struct rd_config_engine *engine = &config->engines[0];
     assert_string_equal(engine->engine.name, "builtin");
@@ -139,6 +142,9 @@ static void a_whole_file(void **state)
     assert_int_equal(config->fetch_allow_hosts_count, 3);
     assert_string_equal(config->fetch_ca_file, "/etc/own.pem");
     assert_string_equal(config->fetch_allow_hosts[2], "fd00::1");
+    assert_int_equal(config->webhooks_allow_hosts_count, 1);
+    assert_string_equal(config->webhooks_allow_hosts[0], "hooks.internal");
+    assert_string_equal(config->webhooks_ca_file, "/etc/hooks.pem");
     assert_int_equal(config->engines_count, 3);
     assert_int_equal(config->engines[0].engine.slots, 2);
     assert_int_equal(config->engines[0].backend, RD_BACKEND_BUILTIN);
@@ -216,12 +222,16 @@ static void each_row_refuses(void **state)
         {"fetch: x", "fetch: expected a map, got \"x\""},
         {"fetch: {allow_hosts: [http://a]}", "fetch.allow_hosts[0]: " HOST "\"http://a\""},
         {"fetch: {allow_hosts: ['a:80']}", "fetch.allow_hosts[0]: " HOST "\"a:80\""},
+        {"webhooks: {allow_hosts: [https://a/]}",
+         "webhooks.allow_hosts[0]: " HOST "\"https://a/\""},
+        {"webhooks: {allow: []}",
+         "webhooks.allow: unknown key; expected one of allow_hosts, ca_file"},
         {"engines:", "engines: expected a list of 0 to 128 maps, got nothing"},
         {"engines: {}", "engines: expected a list of 0 to 128 maps, got a map"},
         {"engines: [box1]", "engines[0]: expected a map, got \"box1\""},
         {"treads: 2", "treads: unknown key; did you mean \"threads\"?"},
         {"listen: x", "listen: unknown key; expected one of public_url, threads, durability, "
-                      "catalogue, log, cors, store, fetch, engines"},
+                      "catalogue, log, cors, store, fetch, webhooks, engines"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         RD_AUTO_BUF struct rd_buf yaml, message;
