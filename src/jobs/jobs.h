@@ -10,7 +10,7 @@
  * keeps the time. Callbacks named `fn` run under the lock or on the writer: they must be quick, must
  * not block, and must not call back into this header unless it says so.
  *
- * What is in memory: every job that has not ended (about 300 bytes; the request itself only in the
+ * What is in memory: every job that has not ended (about 500 bytes; a large request only in the
  * store), and the last RD_JOBS_ENDED_KEPT that have. Older ones are read from the store by the
  * caller, on a thread that may wait. */
 #ifndef RD_JOBS_JOBS_H
@@ -23,7 +23,10 @@
 struct rd_jobs;
 
 enum {
-    RD_JOBS_ENDED_KEPT = 4096,
+    RD_JOBS_ENDED_KEPT = 1024,
+    RD_JOBS_REQUEST_KEPT = 1024,            /* bytes: a smaller submission stays in memory ... */
+    RD_JOBS_REQUESTS_KEPT = 64 << 20,       /* ... while all of them together are less than this */
+    RD_JOBS_HEARTBEAT_S = 15,
     RD_JOBS_EVENTS_KEPT = 64, /* of one job, for those who come back; older ones are told as missed */
     RD_JOBS_EVENT_MAX = 200 * 1024, /* bytes of one event's data; a larger preview is left out */
     RD_JOBS_WATCHES_MAX = 65536,
@@ -146,12 +149,14 @@ void rd_jobs_slot_free(struct rd_jobs *jobs, uint32_t backend);
 
 /* ---- asking ---- */
 
-/* The contract's Job as JSON, of a job in memory. owner 0: any. NOT_FOUND: not in memory, or not
- * the owner's (*ret_elsewhere: it may be in the store). `output` gets the asset id of a complete
- * job's first output, or "". */
-rd_err rd_jobs_get(struct rd_jobs *jobs, uint64_t owner, const char *id, struct rd_buf *json,
-                   char output[RD_ID_ASSET_LEN + 1], bool *ret_elsewhere) RD_MUST;
-/* The same of a row of the store (json.c); `with_request` adds the submission. */
+/* The contract's Job as JSON, of a job in memory. owner 0: any. `request` is the submission, for
+ * jobs whose own is too large to be kept; NULL: not at hand. NOT_FOUND: no job in memory, not the
+ * owner's, or the request is needed: *ret_stored tells whether looking in the store may help.
+ * `output` gets the asset id of a complete job's first output, or "". */
+rd_err rd_jobs_get(struct rd_jobs *jobs, uint64_t owner, const char *id, const char *request,
+                   struct rd_buf *json, char output[RD_ID_ASSET_LEN + 1],
+                   bool *ret_stored) RD_MUST;
+/* The same of a row of the store (json.c); row->request may be NULL. */
 void rd_job_json(const struct rd_job_row *row, const char *public_url, struct rd_buf *json);
 /* The asset id of output `index` of a complete row; false when there is none. */
 bool rd_job_output(const struct rd_job_row *row, unsigned index, char ret[RD_ID_ASSET_LEN + 1]);
@@ -172,7 +177,9 @@ void rd_jobs_metrics(struct rd_jobs *jobs, struct rd_buf *text);    /* Prometheu
 struct rd_jobs_event {
     uint64_t id;
     const char *job;  /* its id */
-    const char *name; /* "position", "started", "progress", "preview", "complete", "error" */
+    /* "position", "started", "progress", "preview", "complete", "error"; or "": nothing happened
+     * for RD_JOBS_HEARTBEAT_S, for those who keep a connection open (id and data mean nothing). */
+    const char *name;
     const char *data; /* a JSON object */
     size_t len;
     bool last;       /* the job has ended; nothing follows */
