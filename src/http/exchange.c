@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/fs.h"
+#include "http/upgrade.h"
 
 enum { PIECE_BLOCK = 65536 };
 
@@ -297,20 +298,28 @@ static struct MHD_Response *make_response(struct rd_http_exchange *x)
                                            MHD_RESPMEM_MUST_COPY);
 }
 
+enum MHD_Result rd_http_exchange_add_headers(struct rd_http_exchange *x,
+                                             struct MHD_Response *response)
+{
+    enum MHD_Result ok = MHD_YES;
+    for (size_t i = 0; i < x->headers_count && ok == MHD_YES; i++) {
+        ok = MHD_add_response_header(response, x->headers[i].name, x->headers[i].value);
+    }
+    return ok;
+}
+
 enum MHD_Result rd_http_exchange_queue(struct rd_http_exchange *x)
 {
     if (!x->replied || x->broken) {
         return MHD_NO; /* no answer, or not a whole one: cut the connection */
     }
-    struct MHD_Response *response = make_response(x);
+    struct MHD_Response *response =
+        x->protocol != NULL ? rd_http_upgrade_response(x) : make_response(x);
     if (response == NULL) {
         return MHD_NO;
     }
-    enum MHD_Result ok = MHD_YES;
-    for (size_t i = 0; i < x->headers_count && ok == MHD_YES; i++) {
-        ok = MHD_add_response_header(response, x->headers[i].name, x->headers[i].value);
-    }
-    if (ok == MHD_YES && (x->unsound || x->last)) {
+    enum MHD_Result ok = rd_http_exchange_add_headers(x, response);
+    if (ok == MHD_YES && (x->unsound || x->last) && x->protocol == NULL) {
         ok = MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
     }
     if (ok == MHD_YES) {

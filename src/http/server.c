@@ -1,35 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The HTTP server over libmicrohttpd: connections, exchanges and the watcher thread. Answers are
- * built in reply.c. See server.h for the order of calls.
+ * The HTTP server over libmicrohttpd: start and stop, and the life of an exchange from its request
+ * line to done(). See server.h for the order of calls. Answers are built in exchange.c, stream.c
+ * and upgrade.c; the table of connections and the thread that watches them is watch.c.
  *
- * Threads. libmicrohttpd runs options.threads event loops; a connection stays with one of them, and
- * so does everything of its exchange until it is suspended. A suspended connection is not polled by
- * libmicrohttpd, so nobody would see its client leave: every socket therefore also stands, edge
- * triggered, in a second epoll set that only asks for EPOLLRDHUP, read by the watcher thread. A
- * client that half-closes its connection after the request counts as gone.
- *
- * Lock. server->lock guards the connection table, conn->hup, conn->waiting and the deadlines;
- * app.gone is called under it, so a reply (which takes it first) can never race with it.
- *
- * Slow clients. The watcher looks at all connections every TICK_MS and shuts the socket of one
- * whose deadline has passed: RD_LIMIT_HEADER_TIME_MS for the first headers, idle time plus that for
- * later ones, and for bodies an allowance that grows with their length
- * (RD_HTTP_BODY_BYTES_PER_MS_MIN). */
+ * Threads. options.threads event loops run (loop.c); a connection stays with one of them, and so
+ * does everything of its exchange until it is suspended. */
 #include "http/server.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -38,45 +25,17 @@
 #include "base/limits.h"
 #include "base/text.h"
 #include "http/exchange.h"
+#include "http/inside.h"
+#include "http/stream.h"
 
 enum {
-    TICK_MS = 250,
     LISTEN_BACKLOG = 4096,
-    WATCH_EVENTS = 64,
     /* A request line of 8 KiB, a header block of 32 KiB, and libmicrohttpd's lists of fields and
      * the answer's headers. It zeroes all of it after each request: a kept connection costs this
      * much. */
     CONNECTION_MEMORY = 48 * 1024,
     BODY_BYTES_PER_MS_MIN = 8, /* slower bodies than 8 KB/s are cut off */
     ARENA_MAX = 64 << 20,      /* one decoded image and its JSON */
-    PARTIES = 256,             /* rows of the parties' accounts; two in one row share it */
-};
-
-struct conn {
-    struct rd_http_server *server;
-    int fd;
-    uint32_t slot, generation;
-    bool hup;                         /* the client closed its side */
-    struct rd_http_exchange *waiting; /* the suspended exchange, or NULL */
-    uint64_t deadline_ns;             /* 0: none */
-};
-
-struct rd_http_server {
-    struct rd_http_app app;
-    struct MHD_Daemon *daemon; /* owned */
-    int listen_fd;             /* owned by the daemon once it runs */
-    unsigned threads;
-    bool watching;
-    uint16_t port;
-    int epoll_fd, wake_fd; /* owned */
-    pthread_t watcher;
-    atomic_bool stopping, closing;
-    _Atomic size_t held, held_by[PARTIES]; /* bytes: see rd_http_hold */
-    _Atomic unsigned exchanges, connections;
-    pthread_mutex_t lock;
-    uint32_t generation; /* of the next connection; tells old events from new */
-    uint32_t slots_used; /* highest slot in use + 1 */
-    struct conn *conns[RD_LIMIT_CONNECTIONS];
 };
 
 static const char *const method_names[] = {
@@ -100,82 +59,33 @@ static enum rd_http_method parse_method(const char *name)
     return RD_HTTP_OTHER;
 }
 
-static void set_deadline(struct conn *conn, uint64_t ms)
-{
-    if (conn == NULL) {
-        return;
-    }
-    pthread_mutex_lock(&conn->server->lock);
-    conn->deadline_ns = ms == 0 ? 0 : rd_clock_mono_ns() + ms * 1000000u;
-    pthread_mutex_unlock(&conn->server->lock);
-}
-
 /* ---- connections ---- */
 
-static void conn_opened(struct rd_http_server *server, struct MHD_Connection *connection,
-                        void **socket_context)
+/* Connections that are ours (streams, upgraded ones) count, and the library does not know them. */
+static enum MHD_Result on_accept(void *cls, const struct sockaddr *address, socklen_t len)
 {
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-    struct conn *conn = rd_mem_alloc(sizeof *conn);
-    if (info == NULL || conn == NULL) {
-        rd_mem_free(conn);
-        return; /* the connection works; only its client's leaving goes unseen */
-    }
-    conn->server = server;
-    conn->fd = info->connect_fd;
-    conn->deadline_ns = rd_clock_mono_ns() + RD_LIMIT_HEADER_TIME_MS * (uint64_t)1000000;
-    pthread_mutex_lock(&server->lock);
-    uint32_t slot = 0;
-    while (slot < RD_LIMIT_CONNECTIONS && server->conns[slot] != NULL) {
-        slot++;
-    }
-    if (slot == RD_LIMIT_CONNECTIONS) { /* libmicrohttpd's own limit is the same */
-        pthread_mutex_unlock(&server->lock);
-        rd_mem_free(conn);
-        return;
-    }
-    conn->slot = slot;
-    conn->generation = ++server->generation;
-    server->conns[slot] = conn;
-    server->slots_used = slot >= server->slots_used ? slot + 1 : server->slots_used;
-    pthread_mutex_unlock(&server->lock);
-    atomic_fetch_add(&server->connections, 1);
-    struct epoll_event event = {.events = EPOLLRDHUP | EPOLLET,
-                                .data.u64 = (uint64_t)conn->generation << 32 | conn->slot};
-    (void)epoll_ctl(server->epoll_fd, EPOLL_CTL_ADD, conn->fd, &event);
-    *socket_context = conn;
-}
-
-static void conn_closed(struct rd_http_server *server, void **socket_context)
-{
-    struct conn *conn = *socket_context;
-    if (conn == NULL) {
-        return;
-    }
-    (void)epoll_ctl(server->epoll_fd, EPOLL_CTL_DEL, conn->fd, NULL);
-    pthread_mutex_lock(&server->lock);
-    server->conns[conn->slot] = NULL;
-    while (server->slots_used > 0 && server->conns[server->slots_used - 1] == NULL) {
-        server->slots_used--;
-    }
-    pthread_mutex_unlock(&server->lock);
-    atomic_fetch_sub(&server->connections, 1);
-    rd_mem_free(conn);
-    *socket_context = NULL;
+    const struct rd_http_server *server = cls;
+    (void)address;
+    (void)len;
+    return atomic_load(&server->watch.connections) < RD_LIMIT_CONNECTIONS ? MHD_YES : MHD_NO;
 }
 
 static void on_connection(void *cls, struct MHD_Connection *connection, void **socket_context,
                           enum MHD_ConnectionNotificationCode code)
 {
-    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        conn_opened(cls, connection, socket_context);
-    } else {
-        conn_closed(cls, socket_context);
+    struct rd_http_server *server = cls;
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    if (code == MHD_CONNECTION_NOTIFY_STARTED && info != NULL) {
+        *socket_context =
+            rd_http_conn_open(&server->watch, info->connect_fd, RD_LIMIT_HEADER_TIME_MS);
+    } else if (code == MHD_CONNECTION_NOTIFY_CLOSED && *socket_context != NULL) {
+        rd_http_conn_close(*socket_context);
+        *socket_context = NULL;
     }
 }
 
-static struct conn *conn_of(struct MHD_Connection *connection)
+static struct rd_http_conn *conn_of(struct MHD_Connection *connection)
 {
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
@@ -187,12 +97,14 @@ static struct conn *conn_of(struct MHD_Connection *connection)
 /* The request line is there: the exchange begins. */
 static void *on_request_line(void *cls, const char *uri, struct MHD_Connection *connection)
 {
-    struct rd_http_server *server = cls;
+    struct rd_http_loop *loop = cls;
+    struct rd_http_server *server = loop->server;
     struct rd_http_exchange *x = rd_mem_alloc(sizeof *x);
     if (x == NULL) {
         return NULL; /* on_access closes the connection */
     }
     x->server = server;
+    x->loop = loop;
     x->app = &server->app;
     x->connection = connection;
     x->conn = conn_of(connection);
@@ -267,12 +179,12 @@ static void begin(struct rd_http_exchange *x, const char *method)
     if (x->has_body && !x->has_length) {
         allowance = RD_LIMIT_BODY_IDLE_MS + RD_LIMIT_UPLOAD_BYTES / BODY_BYTES_PER_MS_MIN;
     }
-    set_deadline(x->conn, allowance);
+    rd_http_conn_deadline(x->conn, allowance);
 }
 
 void rd_http_hold_for(struct rd_http_exchange *x, uint64_t party)
 {
-    x->party = (unsigned)(party % PARTIES);
+    x->party = (unsigned)(party % RD_HTTP_PARTIES);
 }
 
 bool rd_http_hold(struct rd_http_exchange *x, size_t len)
@@ -329,8 +241,11 @@ static bool drains(struct rd_http_exchange *x)
 /* The answer goes out: at a least speed, so that slow readers cannot keep what it holds. */
 static enum MHD_Result answer(struct rd_http_exchange *x)
 {
+    if (x->streamed) {
+        return rd_http_stream_start(x);
+    }
     x->last = atomic_load(&x->server->closing);
-    set_deadline(x->conn, RD_LIMIT_IDLE_TIME_MS + x->reply_len / BODY_BYTES_PER_MS_MIN);
+    rd_http_conn_deadline(x->conn, RD_LIMIT_IDLE_TIME_MS + x->reply_len / BODY_BYTES_PER_MS_MIN);
     return rd_http_exchange_queue(x);
 }
 
@@ -342,11 +257,11 @@ static enum MHD_Result on_access(void *cls, struct MHD_Connection *connection, c
     (void)cls;
     (void)connection;
     (void)url;
-    (void)version;
     if (x == NULL) {
         return MHD_NO;
     }
     if (!x->begun) {
+        x->http_1_0 = strcmp(version, MHD_HTTP_VERSION_1_0) == 0;
         begin(x, method);
         x->app->headers(x->app->ctx, x);
         return x->replied && x->has_body && !drains(x) ? answer(x) : MHD_YES;
@@ -358,7 +273,7 @@ static enum MHD_Result on_access(void *cls, struct MHD_Connection *connection, c
     }
     if (!x->replied && !x->dispatched) {
         x->dispatched = true;
-        set_deadline(x->conn, 0);
+        rd_http_conn_deadline(x->conn, 0);
         x->app->request(x->app->ctx, x);
         if (x->suspended) {
             return MHD_YES; /* rd_http_reply resumes, perhaps it already has */
@@ -367,127 +282,58 @@ static enum MHD_Result on_access(void *cls, struct MHD_Connection *connection, c
     return answer(x);
 }
 
+void rd_http_exchange_done(struct rd_http_exchange *x, bool sent)
+{
+    struct rd_http_server *server = x->server;
+    if (x->begun) {
+        server->app.done(server->app.ctx, x, sent);
+    }
+    x->over = true;
+    atomic_fetch_sub(&server->held, x->counted);
+    atomic_fetch_sub(&server->held_by[x->party], x->counted);
+    atomic_fetch_sub(&server->exchanges, 1);
+}
+
 static void on_completed(void *cls, struct MHD_Connection *connection, void **con_cls,
                          enum MHD_RequestTerminationCode code)
 {
-    struct rd_http_server *server = cls;
     struct rd_http_exchange *x = *con_cls;
+    (void)cls;
     (void)connection;
     if (x == NULL) {
         return;
     }
     *con_cls = NULL;
-    set_deadline(x->conn, RD_LIMIT_IDLE_TIME_MS + RD_LIMIT_HEADER_TIME_MS);
-    if (x->begun) {
+    if (x->streamed) {
+        rd_http_stream_released(x);
+        return;
+    }
+    if (!x->over) { /* else it was upgraded, and no lock may be taken here: see upgrade.c */
+        rd_http_conn_deadline(x->conn, RD_LIMIT_IDLE_TIME_MS + RD_LIMIT_HEADER_TIME_MS);
         /* A socket takes a small answer also when nobody reads it any more. */
         bool sent = code == MHD_REQUEST_TERMINATED_COMPLETED_OK && !x->told_gone;
-        server->app.done(server->app.ctx, x, sent);
+        rd_http_exchange_done(x, sent);
     }
-    atomic_fetch_sub(&server->held, x->counted);
-    atomic_fetch_sub(&server->held_by[x->party], x->counted);
     rd_http_exchange_free(x);
-    atomic_fetch_sub(&server->exchanges, 1);
-}
-
-static void wake_watcher(struct rd_http_server *server)
-{
-    uint64_t one = 1;
-    ssize_t ignored = write(server->wake_fd, &one, sizeof one);
-    (void)ignored;
 }
 
 void rd_http_suspend(struct rd_http_exchange *x)
 {
     x->suspended = true;
     MHD_suspend_connection(x->connection);
-    struct conn *conn = x->conn;
-    if (conn == NULL) {
-        return;
-    }
-    struct rd_http_server *server = x->server;
-    pthread_mutex_lock(&server->lock);
-    conn->waiting = x;
-    bool hup = conn->hup;
-    pthread_mutex_unlock(&server->lock);
-    if (hup) { /* it left before: have the watcher look again */
-        wake_watcher(server);
-    }
+    rd_http_conn_wait(x->conn, x);
 }
 
 void rd_http_exchange_resume(struct rd_http_exchange *x)
 {
-    if (x->conn != NULL) {
-        pthread_mutex_lock(&x->server->lock);
-        x->conn->waiting = NULL;
-        pthread_mutex_unlock(&x->server->lock);
-    }
+    /* Once it is resumed the exchange may be gone; the server stays until this has ended. */
+    struct rd_http_server *server = x->server;
+    struct rd_http_loop *loop = x->loop;
+    atomic_fetch_add(&server->resuming, 1);
+    rd_http_conn_wait(x->conn, NULL);
     MHD_resume_connection(x->connection);
-}
-
-/* ---- the watcher thread ---- */
-
-static void tell_gone(struct rd_http_server *server, struct conn *conn)
-{
-    if (conn->hup && conn->waiting != NULL && !conn->waiting->told_gone) {
-        conn->waiting->told_gone = true;
-        server->app.gone(server->app.ctx, conn->waiting);
-    }
-}
-
-static void look_at_all(struct rd_http_server *server)
-{
-    uint64_t now = rd_clock_mono_ns();
-    pthread_mutex_lock(&server->lock);
-    for (uint32_t i = 0; i < server->slots_used; i++) {
-        struct conn *conn = server->conns[i];
-        if (conn == NULL) {
-            continue;
-        }
-        tell_gone(server, conn);
-        if (conn->deadline_ns != 0 && now > conn->deadline_ns) {
-            conn->deadline_ns = 0;
-            (void)shutdown(conn->fd, SHUT_RDWR);
-        } else if (conn->hup && conn->waiting == NULL) {
-            /* libmicrohttpd misses the end of a stream that comes together with its last bytes;
-             * this loses nothing, since no more can come, and makes it look again. */
-            (void)shutdown(conn->fd, SHUT_RD);
-        }
-    }
-    pthread_mutex_unlock(&server->lock);
-}
-
-static void *watch(void *arg)
-{
-    struct rd_http_server *server = arg;
-    uint64_t next_tick = 0;
-    while (!atomic_load(&server->stopping)) {
-        struct epoll_event events[WATCH_EVENTS];
-        int count = epoll_wait(server->epoll_fd, events, WATCH_EVENTS, TICK_MS);
-        bool woken = false;
-        pthread_mutex_lock(&server->lock);
-        for (int i = 0; i < count; i++) {
-            if (events[i].data.u64 == UINT64_MAX) {
-                uint64_t value;
-                ssize_t ignored = read(server->wake_fd, &value, sizeof value);
-                (void)ignored;
-                woken = true;
-                continue;
-            }
-            uint32_t slot = (uint32_t)events[i].data.u64;
-            struct conn *conn = slot < RD_LIMIT_CONNECTIONS ? server->conns[slot] : NULL;
-            if (conn != NULL && conn->generation == events[i].data.u64 >> 32) {
-                conn->hup = true;
-                tell_gone(server, conn);
-            }
-        }
-        pthread_mutex_unlock(&server->lock);
-        uint64_t now = rd_clock_mono_ns();
-        if (woken || now >= next_tick) {
-            look_at_all(server);
-            next_tick = now + TICK_MS * (uint64_t)1000000;
-        }
-    }
-    return NULL;
+    rd_http_loop_wake(loop);
+    atomic_fetch_sub(&server->resuming, 1);
 }
 
 /* ---- start and stop ---- */
@@ -535,21 +381,24 @@ static size_t no_unescape(void *cls, struct MHD_Connection *connection, char *te
     return strlen(text);
 }
 
-static struct MHD_Daemon *start_daemon(struct rd_http_server *server, unsigned threads)
+static struct MHD_Daemon *start_daemon(struct rd_http_server *server, struct rd_http_loop *loop)
 {
-    struct MHD_OptionItem pool[] = {
-        {threads > 1 ? MHD_OPTION_THREAD_POOL_SIZE : MHD_OPTION_END, (intptr_t)threads, NULL},
-        {MHD_OPTION_END, 0, NULL},
-    };
     return MHD_start_daemon(
-        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_access, server,
-        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_UNESCAPE_CALLBACK, no_unescape, NULL,
-        MHD_OPTION_URI_LOG_CALLBACK, on_request_line, server, MHD_OPTION_LISTEN_SOCKET,
-        server->listen_fd, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)RD_LIMIT_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT,
+        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE, 0, on_accept, server,
+        on_access, server, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_UNESCAPE_CALLBACK,
+        no_unescape, NULL, MHD_OPTION_URI_LOG_CALLBACK, on_request_line, loop,
+        MHD_OPTION_LISTEN_SOCKET, loop->listen_fd, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_LIMIT,
+        (unsigned)RD_LIMIT_CONNECTIONS / server->threads + 1, MHD_OPTION_CONNECTION_TIMEOUT,
         (unsigned)(RD_LIMIT_IDLE_TIME_MS / 1000), MHD_OPTION_NOTIFY_CONNECTION, on_connection,
-        server, MHD_OPTION_NOTIFY_COMPLETED, on_completed, server, MHD_OPTION_ARRAY, pool,
-        MHD_OPTION_END);
+        server, MHD_OPTION_NOTIFY_COMPLETED, on_completed, server, MHD_OPTION_END);
+}
+
+static rd_err start_loop(struct rd_http_server *server, struct rd_http_loop *loop)
+{
+    RD_TRY(rd_http_loop_init(loop, server, server->listen_fd));
+    loop->daemon = start_daemon(server, loop);
+    return loop->daemon == NULL ? RD_ERR_IO : rd_http_loop_run(loop);
 }
 
 rd_err rd_http_listen(const struct rd_http_options *options, struct rd_http_server **ret,
@@ -561,14 +410,13 @@ rd_err rd_http_listen(const struct rd_http_options *options, struct rd_http_serv
     }
     server->threads = options->threads;
     server->listen_fd = -1;
-    server->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    server->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    struct epoll_event event = {.events = EPOLLIN, .data.u64 = UINT64_MAX};
-    bool ok = pthread_mutex_init(&server->lock, NULL) == 0 && server->epoll_fd >= 0 &&
-              server->wake_fd >= 0 &&
-              epoll_ctl(server->epoll_fd, EPOLL_CTL_ADD, server->wake_fd, &event) == 0;
-    rd_err err = ok ? open_listener(options, &server->listen_fd, &server->port, why)
-                    : rd_why_errno(why, errno, "make", "an epoll set");
+    server->idle_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    rd_err err = rd_http_watch_init(&server->watch, &server->app);
+    if (err != RD_OK || server->idle_fd < 0) {
+        err = rd_why_errno(why, errno, "make", "an epoll set");
+    } else {
+        err = open_listener(options, &server->listen_fd, &server->port, why);
+    }
     if (err != RD_OK) {
         rd_http_stop(server);
         return err;
@@ -581,15 +429,14 @@ rd_err rd_http_serve(struct rd_http_server *server, const struct rd_http_app *ap
                      struct rd_why *why)
 {
     server->app = *app;
-    if (pthread_create(&server->watcher, NULL, watch, server) != 0) {
-        return rd_why_set(why, RD_ERR_IO, "cannot start the HTTP server: out of threads");
+    server->loops = rd_mem_alloc_array(server->threads, sizeof *server->loops);
+    rd_err err = server->loops == NULL ? RD_ERR_NO_MEMORY : rd_http_watch_start(&server->watch);
+    while (err == RD_OK && server->loops_count < server->threads) {
+        err = start_loop(server, &server->loops[server->loops_count++]);
     }
-    server->watching = true;
-    server->daemon = start_daemon(server, server->threads);
-    return server->daemon != NULL
-               ? RD_OK
-               : rd_why_set(why, RD_ERR_IO,
-                            "cannot start the HTTP server: out of descriptors or threads");
+    return err == RD_OK ? RD_OK
+                        : rd_why_set(why, err,
+                                     "cannot start the HTTP server: out of descriptors or threads");
 }
 
 uint16_t rd_http_port(const struct rd_http_server *server)
@@ -600,25 +447,16 @@ uint16_t rd_http_port(const struct rd_http_server *server)
 void rd_http_quiesce(struct rd_http_server *server)
 {
     atomic_store(&server->closing, true);
-    /* Another socket takes the listener's number, and with its last descriptor the listener closes
-     * and leaves all epoll sets. Not MHD_quiesce_daemon: it and its workers take the listener out
-     * of the same epoll set, and whichever comes second aborts the process (0.9.75, 1.0.1). */
-    int idle = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (idle >= 0) { /* without a descriptor it goes on listening until rd_http_stop */
-        (void)dup3(idle, server->listen_fd, O_CLOEXEC);
-        (void)close(idle);
+    for (unsigned i = 0; i < server->loops_count; i++) {
+        rd_http_loop_stop_listening(&server->loops[i], server->idle_fd);
     }
+    rd_fs_close_ptr_(&server->listen_fd);
+    server->listen_fd = -1;
 }
 
 void rd_http_hang_up(struct rd_http_server *server)
 {
-    pthread_mutex_lock(&server->lock);
-    for (uint32_t i = 0; i < server->slots_used; i++) {
-        if (server->conns[i] != NULL) { /* the watcher sees the end, and tells */
-            (void)shutdown(server->conns[i]->fd, SHUT_RDWR);
-        }
-    }
-    pthread_mutex_unlock(&server->lock);
+    rd_http_watch_hang_up(&server->watch);
 }
 
 unsigned rd_http_open_exchanges(struct rd_http_server *server)
@@ -628,23 +466,20 @@ unsigned rd_http_open_exchanges(struct rd_http_server *server)
 
 unsigned rd_http_open_connections(struct rd_http_server *server)
 {
-    return atomic_load(&server->connections);
+    return atomic_load(&server->watch.connections);
 }
 
 void rd_http_stop(struct rd_http_server *server)
 {
-    if (server->daemon != NULL) {
-        MHD_stop_daemon(server->daemon); /* closes listen_fd as well */
-    } else {
-        rd_fs_close_ptr_(&server->listen_fd);
+    while (atomic_load(&server->resuming) > 0) { /* a reply that has not returned yet */
+        (void)sched_yield();
     }
-    atomic_store(&server->stopping, true);
-    wake_watcher(server);
-    if (server->watching) {
-        (void)pthread_join(server->watcher, NULL);
+    for (unsigned i = 0; i < server->loops_count; i++) {
+        rd_http_loop_done(&server->loops[i]);
     }
-    rd_fs_close_ptr_(&server->epoll_fd);
-    rd_fs_close_ptr_(&server->wake_fd);
-    (void)pthread_mutex_destroy(&server->lock);
+    rd_fs_close_ptr_(&server->listen_fd);
+    rd_http_watch_done(&server->watch);
+    rd_fs_close_ptr_(&server->idle_fd);
+    rd_mem_free(server->loops);
     rd_mem_free(server);
 }

@@ -39,11 +39,12 @@ struct rd_http_app {
     void *ctx;
     void (*headers)(void *ctx, struct rd_http_exchange *exchange);
     void (*request)(void *ctx, struct rd_http_exchange *exchange);
-    /* The client of a suspended exchange has left. From the watcher thread; a reply is still owed.
-     * Never called after rd_http_reply. */
+    /* The client of a suspended exchange has left, or of one that streams. From the watcher thread;
+     * a reply, or the end of the stream, is still owed. Never called after rd_http_reply; it may
+     * still be running when rd_http_stream_end returns, and never after done(). */
     void (*gone)(void *ctx, struct rd_http_exchange *exchange);
     /* The last call: the answer is sent (`sent`), or the client is gone. Release what hangs on it.
-     */
+     * A stream's comes from the watcher thread. */
     void (*done)(void *ctx, struct rd_http_exchange *exchange, bool sent);
 };
 
@@ -61,11 +62,13 @@ rd_err rd_http_serve(struct rd_http_server *server, const struct rd_http_app *ap
 uint16_t rd_http_port(const struct rd_http_server *server);
 /* Stops listening; open exchanges go on, and each connection ends with its next answer. */
 void rd_http_quiesce(struct rd_http_server *server);
-/* Cuts every connection; the suspended exchanges get their gone(), and still owe a reply. */
+/* Cuts every connection; exchanges that are suspended or stream get their gone(), and still owe a
+ * reply or an end. Who took an upgraded connection reads its end. */
 void rd_http_hang_up(struct rd_http_server *server);
 unsigned rd_http_open_exchanges(struct rd_http_server *server);
 unsigned rd_http_open_connections(struct rd_http_server *server);
-/* Ends everything, also when it never served. Each suspended exchange must have had its reply. */
+/* Ends everything, also when it never served. Each suspended exchange must have had its reply, each
+ * stream its end, and each upgraded connection must have been closed. */
 void rd_http_stop(struct rd_http_server *server);
 
 /* The request. Texts live as long as the exchange. */
@@ -134,6 +137,49 @@ void rd_http_reply_reset(struct rd_http_exchange *exchange);
 void rd_http_reply(struct rd_http_exchange *exchange, int status);
 int rd_http_reply_status(const struct rd_http_exchange *exchange);
 uint64_t rd_http_reply_bytes(const struct rd_http_exchange *exchange);
+
+/* An answer whose end nobody knows yet, as server-sent events: status and the collected headers,
+ * and then what is written, until rd_http_stream_end. Instead of rd_http_reply, and from where that
+ * may be called. HTTP/1.1 gets chunks, HTTP/1.0 gets it until the connection ends; the connection
+ * ends with the stream in any case. From now on no rd_http_request_* but id, method and path.
+ *
+ * When the client leaves, or takes nothing for RD_LIMIT_IDLE_TIME_MS while something waits, then
+ * gone() is called once; the end is still owed. A HEAD request gets its headers, nothing that is
+ * written, and then gone(). done() comes after the end, when all is sent or the client is gone; its
+ * `sent` says whether all was sent. Nothing here calls back into the application, so write, waiting
+ * and end may be called from any thread, under locks that gone() and done() take, and from gone()
+ * itself. */
+enum { RD_HTTP_STREAM_BUFFER = 256 * 1024 };
+void rd_http_reply_stream(struct rd_http_exchange *exchange, int status);
+/* Sends, or copies what the client does not take at once. False, and nothing taken: more than
+ * RD_HTTP_STREAM_BUFFER would wait (framing included, so one record may have 200 KiB), or the
+ * client is gone. What two threads write at the same time comes whole, in some order. */
+bool rd_http_stream_write(struct rd_http_exchange *exchange, const void *data, size_t len) RD_MUST;
+/* Bytes that the client's socket has not taken yet. */
+size_t rd_http_stream_waiting(struct rd_http_exchange *exchange);
+/* Exactly once, and the last call: when it returns, the exchange may be gone. */
+void rd_http_stream_end(struct rd_http_exchange *exchange);
+
+/* Leaves HTTP: 101 with the collected headers, Upgrade: `protocol` and Connection: Upgrade. Instead
+ * of rd_http_reply, and from where that may be called; the request must be HTTP/1.1, without a
+ * body, and have asked for it. `protocol` must live until done().
+ *
+ * When the 101 is sent, `taken` is called once, on an HTTP thread: do little there. It gets the
+ * socket (non-blocking, close-on-exec) and in `extra` what the client sent behind its request,
+ * which is only valid during the call. The exchange ends right after, with done(sent = true). When
+ * the 101 could not be sent, `taken` is never called, and done() says sent = false: free `ctx`
+ * there.
+ *
+ * From `taken` on the socket belongs to whoever took it: any thread may read, write, poll and shut
+ * it, as they agree among themselves; the server does none of it, sets no deadlines, and never
+ * calls gone(). The one exception is rd_http_hang_up, which shuts it. It still counts as a
+ * connection. Nobody may close() it, except by rd_http_upgrade_close: exactly once, from any thread
+ * also inside `taken`, after the last use of the socket and before rd_http_stop. */
+typedef void rd_http_taken(void *ctx, int fd, const void *extra, size_t extra_len, void *handle);
+void rd_http_reply_upgrade(struct rd_http_exchange *exchange, const char *protocol,
+                           rd_http_taken *taken, void *ctx);
+void rd_http_upgrade_close(void *handle);
+
 /* From request() only: the reply comes later, and is owed even when the client is gone already. */
 void rd_http_suspend(struct rd_http_exchange *exchange);
 

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -501,10 +502,10 @@ static void a_client_that_leaves_in_the_body_ends_its_exchange(void **state)
     assert_int_equal(seen.headers, seen.done);
 }
 
-static void a_hundred_connections_at_once(void **state)
+static void two_hundred_connections_at_once(void **state)
 {
     (void)state;
-    enum { CONNECTIONS = 100, ROUNDS = 3 };
+    enum { CONNECTIONS = 200, ROUNDS = 3 };
     struct seen seen = {.max = 10};
     const struct rd_http_app app = {
         .ctx = &seen, .headers = on_headers, .request = on_request, .done = on_done};
@@ -529,6 +530,55 @@ static void a_hundred_connections_at_once(void **state)
     }
     harness_stop(server);
     assert_int_equal(seen.done, CONNECTIONS * ROUNDS);
+}
+
+static sem_t burst_entered, burst_go;
+
+static void burst_request(void *ctx, struct rd_http_exchange *x)
+{
+    (void)ctx;
+    if (strcmp(rd_http_request_path(x), "/wait") == 0) {
+        (void)sem_post(&burst_entered);
+        (void)sem_wait(&burst_go);
+    }
+    harness_ok(x, "answered");
+}
+
+/* Exactly as many requests at once as libmicrohttpd fetches at once: see loop.c. */
+static void a_burst_of_any_size_is_answered_at_once(void **state)
+{
+    (void)state;
+    enum { FEWEST = 124, MOST = 132 };
+    const struct rd_http_app app = {.request = burst_request};
+    assert_int_equal(sem_init(&burst_entered, 0, 0), 0);
+    assert_int_equal(sem_init(&burst_go, 0, 0), 0);
+    struct rd_http_server *server = harness_start(&app, 1);
+    int fds[MOST + 1];
+    for (unsigned i = 0; i <= MOST; i++) {
+        fds[i] = harness_connect(server);
+        harness_text(fds[i], "GET /first HTTP/1.1\r\nHost: h\r\n\r\n");
+        harness_expect(fds[i], 200, "answered");
+    }
+    for (unsigned count = FEWEST; count <= MOST; count++) {
+        harness_text(fds[MOST], "GET /wait HTTP/1.1\r\nHost: h\r\n\r\n");
+        (void)sem_wait(&burst_entered); /* the loop stands still while the burst comes in */
+        for (unsigned i = 0; i < count; i++) {
+            harness_text(fds[i], "GET /burst HTTP/1.1\r\nHost: h\r\n\r\n");
+        }
+        uint64_t started_ms = harness_now_ms();
+        (void)sem_post(&burst_go);
+        harness_expect(fds[MOST], 200, "answered");
+        for (unsigned i = 0; i < count; i++) {
+            harness_expect(fds[i], 200, "answered");
+        }
+        assert_true(harness_now_ms() - started_ms < 5000);
+    }
+    for (unsigned i = 0; i <= MOST; i++) {
+        (void)close(fds[i]);
+    }
+    harness_stop(server);
+    (void)sem_destroy(&burst_entered);
+    (void)sem_destroy(&burst_go);
 }
 
 static void quiesce_keeps_what_is_open(void **state)
@@ -620,7 +670,8 @@ int main(void)
         cmocka_unit_test(header_blocks_to_the_byte),
         cmocka_unit_test(lengths_that_lie_or_quarrel),
         cmocka_unit_test(a_client_that_leaves_in_the_body_ends_its_exchange),
-        cmocka_unit_test(a_hundred_connections_at_once),
+        cmocka_unit_test(two_hundred_connections_at_once),
+        cmocka_unit_test(a_burst_of_any_size_is_answered_at_once),
         cmocka_unit_test(quiesce_keeps_what_is_open),
         cmocka_unit_test(quiesce_while_clients_come),
         cmocka_unit_test(what_cannot_be_listened_on),
