@@ -5,28 +5,49 @@
  * driver (src/jobs/) does what the actions say and reports back with events. So a year of traffic
  * runs in a test with virtual time, and a bug is a seed (tests/simulate).
  *
- *   SUBMIT --> ACCEPTED --DURABLE--> QUEUED --(a slot)--> LEASING --LEASED--> RUNNING --DONE--> ENDING --ENDED--> free
- *                 |                    ^  |                  |                 |   |
- *                 +--LOST--> free      |  +--TTL, CANCEL-----+--> ENDING       |   +--CANCEL--> STOPPING --DONE--> ENDING
- *                                      +--- WAITING <---- a failure that may be repeated
- *                                                          a lease that ran out (after STOP)
+ *   SUBMIT
+ *     v          LOST
+ *   ACCEPTED -----------> free        ENDING -ENDED-> free
+ *     v DURABLE                         ^ ^ ^
+ *   QUEUED -- TTL, CANCEL --------------+ | |        no engine has begun
+ *     |  ^-- UNLEASED --+                 | |
+ *     v a slot          |                 | |
+ *   LEASING -- TTL, CANCEL ---------------+ |
+ *     v LEASED                              |
+ *   RUNNING -- DONE ------------------------+--------- may not be repeated, or too often
+ *     |  |                                  |
+ *     |  +- DONE, lease ran out -> WAITING -+          TTL, CANCEL; else back to QUEUED
+ *     v CANCEL                              |
+ *   STOPPING -- DONE, patience ran out -----+
  *
  * Durable before told: ACCEPTED is not yet promised to anybody, and LEASING has not yet started an
  * engine; in both a row is being written. A job in ENDING has an outcome whose row is being
- * written; nothing changes it any more. After a crash, RESTORE puts what the rows say back.
+ * written; nothing changes it any more. After a crash, RESTORE puts what the rows say back. The
+ * driver writes rows in the order of the actions, those of one job above all.
+ *
+ * A run may be repeated when its engine says so, or when its lease ran out: then its engine is told
+ * to STOP, its token is worth nothing any more, and its slot stays taken until the engine lets go.
+ * A job waits for its next attempt and goes to the front of its flow, as long as it has attempts
+ * and ttl left; else its failure is its end. TTL ends what has no engine: QUEUED, LEASING, WAITING.
+ * STOPPING ends cancelled whatever the engine answers, or when patience ends.
  *
  * A run of the sync tier is a job too, so that one decision covers all limits: SUBMIT with `now`
  * takes a slot at once or is refused, is never written (LEASING is skipped), and goes from DONE
- * straight to free. ADOPT makes an ordinary, durable job of it while it runs.
+ * straight to free (FREE; also when its lease ran out, it is never repeated). ADOPT makes an
+ * ordinary, durable job of it while it runs.
  *
  * Who runs next. A job belongs to a class (model and kind of backend), a lane, and a tenant; jobs
  * of the same three are one flow, first in first out. A free slot of a backend goes to the highest
  * lane that has an eligible job in a class which the backend serves; of several classes the one
  * that was served longest ago; inside a class's lane to the flow with the smallest virtual time
  * (start-time fair queueing: starting a job adds its estimated device time, DONE corrects that by
- * what it took; a flow that was empty begins at the lane's time, so nobody saves up idleness). A
- * tenant at its concurrency cap is passed over until one of its jobs ends. So one tenant's batch of
- * 10,000 delays another's single job by at most the jobs that already run.
+ * what it took; a flow that was empty begins at the least time of those that wait, so nobody saves
+ * up idleness). A tenant at its concurrency cap is passed over until one of its jobs ends. So one
+ * tenant's batch of 10,000 delays another's single job by at most the jobs that already run.
+ *
+ * Jobs, tenants, classes and backends are numbers from 1 up to their maximum; the driver chooses
+ * those of the last three. 0 or more than the maximum is nothing: such an event changes nothing, a
+ * submission is refused with FULL, and so is one of a tenant whose limits were never told.
  *
  * Time is monotonic nanoseconds; only differences matter, and a `now` before the last one counts as
  * the last one. Every operation is O(log n) in jobs and flows; classes and backends are few.
@@ -86,39 +107,45 @@ enum rd_admit {
 };
 
 struct rd_tenant_limits {
-    struct rd_bucket_rate rate; /* submissions; rd_bucket.h has the value for "no limit" */
+    struct rd_bucket_rate rate; /* submissions; core/bucket.h has the value for "no limit" */
     uint32_t concurrency;       /* running at once; 0: no limit */
     uint32_t depth;             /* accepted, queued and waiting at once; 0: no limit */
     bool high;                  /* may use the high lane */
 };
 
 struct rd_queue_config {
-    uint32_t attempts_max;     /* >= 1; contract: 4 (three retries) */
-    uint64_t retry_first_ns;   /* 1 s; doubles each time, plus up to as much again of jitter */
-    uint64_t retry_max_ns;     /* never longer than this */
-    uint64_t stop_patience_ns; /* STOPPING this long: the job ends cancelled, the slot stays taken */
+    uint32_t attempts_max;   /* >= 1; contract: 4 (three retries) */
+    uint64_t retry_first_ns; /* 1 s; doubles each time, plus up to as much again of jitter */
+    uint64_t retry_max_ns;   /* never longer than this */
+    uint64_t token_last;     /* the highest token ever given; the next one is higher */
+    uint64_t
+        stop_patience_ns; /* STOPPING this long: the job ends cancelled, the slot stays taken */
 };
 
 enum rd_queue_event_kind {
-    RD_EV_SUBMIT,  /* tenant, lane, class_, units, ttl_ns (0: none), now_only; answers in ret_* */
-    RD_EV_RESTORE, /* the same from a row, after a restart, in the order of the rows: no limits are
-                      asked; attempt = leases written so far; cancel: was asked for before */
-    RD_EV_DURABLE, /* job: its row is written */
-    RD_EV_LOST,    /* job: its row could not be written; as if it had never been */
-    RD_EV_LEASED,  /* job, token: the lease is written */
-    RD_EV_UNLEASED,  /* job, token: the lease could not be written; the job is QUEUED again, first */
+    RD_EV_SUBMIT,    /* tenant, lane, class_, units, ttl_ns (0: none), now_only; answers in ret_* */
+    RD_EV_RESTORE,   /* the same from a row, after a restart, in the order of the rows, before any
+                        backend is ready: no limits are asked (only FULL is possible); ttl_ns: what
+                        is left of it, at least 1; attempt: leases written so far (all used up: ends
+                        LOST); cancel: was asked for before (ends CANCELLED) */
+    RD_EV_DURABLE,   /* job: its row is written */
+    RD_EV_LOST,      /* job: its row could not be written; as if it had never been */
+    RD_EV_LEASED,    /* job, token: the lease is written */
+    RD_EV_UNLEASED,  /* job, token: it could not; QUEUED again, first, the attempt not counted */
     RD_EV_HEARTBEAT, /* job, token: its run is alive */
-    RD_EV_DONE,    /* job, token, outcome, device_ns (0: unknown): the run's end. A token that is
-                      not the job's current one changes nothing (ret_stale is set): the result of
-                      a run that lost its lease is dropped. */
+    RD_EV_DONE,      /* job, token, outcome, device_ns (0: unknown): the run's end. A token that is
+                        not the job's current one changes nothing (ret_stale is set): the result of
+                        a run that lost its lease is dropped. */
     RD_EV_SLOT,    /* backend: the engine of one RUN has let go, whatever became of its job. Exactly
                       one for each RUN (and each SUBMIT with now_only), never before its DONE. */
-    RD_EV_ADOPT,   /* job: a now_only run becomes a durable job (its row says leased) */
+    RD_EV_ADOPT,   /* job: a now_only run becomes a durable job (its row says leased, attempt 1).
+                      ret_job is the job, or 0: it was over already. Its row is written next. */
     RD_EV_CANCEL,  /* job; ret_cancel says what it met */
     RD_EV_ENDED,   /* job: its last row is written; the number is free */
     RD_EV_TENANT,  /* tenant, limits: new or changed */
-    RD_EV_BACKEND, /* backend, slots (0: retired), ready, lease_ns, classes: new or changed */
-    RD_EV_CLASS,   /* class_, backend, serves: one bit of `classes` */
+    RD_EV_BACKEND, /* backend, slots, ready, lease_ns (0: never ends): new or changed. slots 0:
+                      retired, it serves nothing; the SLOTs of its last runs still come. */
+    RD_EV_CLASS,   /* class_, backend, serves: one of the classes that it serves */
     RD_EV_TICK,    /* time has passed; due timers fire */
 };
 
@@ -130,9 +157,9 @@ enum rd_outcome {
 };
 
 enum rd_cancel {
-    RD_CANCEL_ENDED,   /* it was not running: it is over as soon as the row is written */
+    RD_CANCEL_ENDED,    /* it was not running: it is over as soon as the row is written */
     RD_CANCEL_STOPPING, /* it runs; STOP was given now or before */
-    RD_CANCEL_TOO_LATE, /* its outcome is settled already */
+    RD_CANCEL_TOO_LATE, /* its outcome is settled already; or there is no such job */
 };
 
 struct rd_queue_event {
@@ -157,13 +184,13 @@ struct rd_queue_event {
 };
 
 enum rd_queue_action_kind {
-    RD_ACT_WRITE_LEASE, /* job, token, backend, attempt: make the lease durable, then LEASED */
-    RD_ACT_RUN,         /* job, token, backend: start the engine. For now_only it is the answer */
-    RD_ACT_STOP,        /* job, token: ask the engine to break off */
+    RD_ACT_WRITE_LEASE,  /* job, token, backend, attempt: make the lease durable, then LEASED */
+    RD_ACT_RUN,          /* job, token, backend: start the engine. For now_only it is the answer */
+    RD_ACT_STOP,         /* job, token: ask the engine to break off */
     RD_ACT_WRITE_CANCEL, /* job: make it durable that a running job's cancelling was asked for */
-    RD_ACT_WRITE_END,   /* job, end, device_ns: make the outcome durable, then ENDED */
-    RD_ACT_RETRY,       /* job, attempt, wait_ns: for the events; it runs again later */
-    RD_ACT_FREE,        /* job: a now_only run is over, its number is free */
+    RD_ACT_WRITE_END,    /* job, end, device_ns (DONE's): make the outcome durable, then ENDED */
+    RD_ACT_RETRY,        /* job, attempt (so far), wait_ns, device_ns: it runs again later */
+    RD_ACT_FREE,         /* job, end, device_ns: a now_only run is over, its number is free */
 };
 
 struct rd_queue_action {
@@ -173,25 +200,26 @@ struct rd_queue_action {
     enum rd_job_end end;
 };
 
-/* What one step answers. `more`: there were more actions than room; call step again with TICK. */
+/* What one step answers. `more`: there may be more actions than room; call step again with TICK. */
 struct rd_queue_result {
     struct rd_queue_action actions[RD_QUEUE_ACTIONS_MAX];
     size_t count;
     bool more;
-    uint64_t next_ns;  /* when TICK is due next; UINT64_MAX: no timer runs */
-    enum rd_admit admit; /* SUBMIT */
-    uint32_t job;        /* SUBMIT, RESTORE: its number, 1.. */
-    uint64_t wait_ns;    /* SUBMIT refused for RATE: until it would be admitted */
+    uint64_t next_ns;      /* when TICK is due next; UINT64_MAX: no timer runs */
+    enum rd_admit admit;   /* SUBMIT */
+    uint32_t job;          /* SUBMIT, RESTORE: its number, 1.. */
+    uint64_t wait_ns;      /* SUBMIT refused for RATE: until it would be admitted */
     enum rd_cancel cancel; /* CANCEL */
     bool stale;            /* LEASED, UNLEASED, HEARTBEAT, DONE: the token is not the current one */
 };
 
-struct rd_queue; /* about 200 MiB of address space; pages are touched as jobs come */
+struct rd_queue; /* about 330 MiB of address space; pages are touched as jobs come */
 
 size_t rd_queue_size(void);
 /* `memory`: rd_queue_size() bytes, all zero, aligned for any type (mmap or calloc gives both). */
 struct rd_queue *rd_queue_init(void *memory, const struct rd_queue_config *config);
-/* The one way in. Events that do not fit the state (an unknown job, DURABLE twice) change nothing. */
+/* The one way in. Events that do not fit the state (an unknown job, DURABLE twice) change nothing.
+ */
 void rd_queue_step(struct rd_queue *queue, const struct rd_queue_event *event, uint64_t now_ns,
                    struct rd_queue_result *ret);
 
@@ -201,9 +229,9 @@ struct rd_queue_job {
     enum rd_lane lane;
     uint32_t tenant, class_, backend, attempt;
     uint64_t token;
-    /* QUEUED and WAITING: how many jobs may start before it, plus one. An upper bound under equal
-     * shares: all of higher lanes of its class, and of its own lane as many of each other flow as
-     * stand before it in its own (rd_lanes_ahead). 0 otherwise. */
+    /* QUEUED and WAITING: how many of those that wait now may start before it, plus one. An upper
+     * bound under equal shares: all in higher lanes of its class, those before it in its own flow,
+     * and as many and one more of each other flow of its lane. 0 otherwise. */
     uint32_t position;
     uint64_t eta_ns; /* until it ends, from observed times; 0: nothing is known yet */
 };
