@@ -1,17 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The database file: schema, checks at open, statements, transactions. See db.h.
+ * The database file: checks at open, migrations, transactions, checkpoints. See db.h; the schema
+ * and the statements are in sql.c.
  *
  * DIR/render.db is SQLite 3 with application id "RNDR", in WAL mode with synchronous=FULL: a commit
- * that returned survives a power cut. The table `migrations` holds one row a schema version. To
- * change the schema: append a row to the table below (never edit one that shipped), keep every
- * statement in `statement_texts` right for the newest version, and add a file of the old version to
- * the tests.
+ * that returned survives a power cut. Both are asked for and then read back, since a library that
+ * was built or told otherwise would take the request and do something else.
  *
  * At open, before anything is believed: the file must be ours and not newer; then quick_check reads
- * every page of a database of up to 64 MiB (about 0.1 s); of a larger one, which only upload
- * tickets can make, it reads the tables that decide who may do what. Content that still looks like
- * a valid page but was altered is caught by the rows' seals (seal.h), not here. */
+ * every page of a database of up to 64 MiB (about 0.1 s). Of a larger one, which only jobs and
+ * upload tickets can make, it reads the tables that decide who may do what, so that a start with a
+ * million jobs takes no longer. Content that still looks like a valid page but was altered is
+ * caught by the rows' seals (seal.h), not here.
+ *
+ * Checkpoints are ours and not SQLite's automatic ones, for two reasons. SQLite swallows an error
+ * of an automatic checkpoint, and a failed sync must never be overlooked. And it makes them inside
+ * of the commit, so that those whose change is durable already wait for it. One is due each
+ * CHECKPOINT_PAGES: rarer ones would stall the writer longer. */
 #include "store/db.h"
 
 #include <stdio.h>
@@ -23,67 +28,20 @@
 enum {
     APPLICATION_ID = 0x524e4452, /* "RNDR" */
     BUSY_TIMEOUT_MS = 5000,      /* somebody looks at the file with sqlite3(1) */
+    SYNCHRONOUS_FULL = 2,        /* as PRAGMA synchronous answers */
+    CHECKPOINT_PAGES = 1000,
 };
 static const uint64_t full_check_bytes_max = RD_MIB(64);
 
-static const struct {
-    int version;
-    const char *name;
-    const char *sql;
-} migrations[] = {
-    {1, "tenants, keys, uploads",
-     "CREATE TABLE meta(name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;"
-     /* AUTOINCREMENT: an owner's number is never given to another tenant, even after a deletion. */
-     "CREATE TABLE tenants(owner INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE,"
-     " created_ms INTEGER NOT NULL) STRICT;"
-     "CREATE TABLE keys(n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE,"
-     " owner INTEGER NOT NULL REFERENCES tenants(owner), name TEXT NOT NULL, prefix TEXT NOT NULL,"
-     " scopes INTEGER NOT NULL, hash BLOB NOT NULL UNIQUE, created_ms INTEGER NOT NULL,"
-     " expires_ms INTEGER NOT NULL, revoked_ms INTEGER NOT NULL, last_used_ms INTEGER NOT NULL,"
-     " seal BLOB NOT NULL) STRICT;"
-     "CREATE TABLE uploads(n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE,"
-     " token_hash BLOB NOT NULL UNIQUE, owner INTEGER NOT NULL REFERENCES tenants(owner),"
-     " content_type TEXT NOT NULL, bytes INTEGER NOT NULL, expires_ms INTEGER NOT NULL,"
-     " done INTEGER NOT NULL, blake3 BLOB NOT NULL, seal BLOB NOT NULL) STRICT;"
-     "CREATE INDEX uploads_open ON uploads(owner, expires_ms) WHERE done = 0;"
-     "CREATE INDEX uploads_sweep ON uploads(expires_ms) WHERE done = 0;"},
-};
-enum { SCHEMA_VERSION = sizeof migrations / sizeof *migrations };
-
-#define UPLOAD_COLUMNS                                                                             \
-    "SELECT u.id, t.name, u.owner, u.content_type, u.bytes, u.expires_ms, u.done, u.blake3, "      \
-    "u.seal,"                                                                                      \
-    " u.token_hash FROM uploads u JOIN tenants t ON t.owner = u.owner "
-
-static const char *const statement_texts[RD_STORE_SQL_COUNT_] = {
-    [RD_STORE_SQL_META_GET] = "SELECT value FROM meta WHERE name = ?1",
-    [RD_STORE_SQL_META_PUT] = "INSERT INTO meta VALUES(?1, ?2)"
-                              " ON CONFLICT(name) DO UPDATE SET value = excluded.value",
-    [RD_STORE_SQL_ROWS_UNDER_PEPPER] = "SELECT (SELECT count(*) FROM keys),"
-                                       " (SELECT count(*) FROM uploads)",
-    [RD_STORE_SQL_TENANT_ADD] = "INSERT INTO tenants(name, created_ms) VALUES(?1, ?2)",
-    [RD_STORE_SQL_TENANT_OWNER] = "SELECT owner FROM tenants WHERE name = ?1",
-    [RD_STORE_SQL_KEY_ADD] =
-        "INSERT INTO keys VALUES(NULL, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, 0, ?9)",
-    [RD_STORE_SQL_KEY_LOAD] =
-        "SELECT k.id, t.name, k.name, k.prefix, k.scopes, k.owner, k.created_ms, k.expires_ms,"
-        " k.revoked_ms, k.last_used_ms, k.hash, k.seal"
-        " FROM keys k LEFT JOIN tenants t ON t.owner = k.owner ORDER BY k.n",
-    [RD_STORE_SQL_KEY_REVOKE] = "UPDATE keys SET revoked_ms = ?2, seal = ?3 WHERE id = ?1",
-    [RD_STORE_SQL_KEY_USED] = "UPDATE keys SET last_used_ms = ?2 WHERE id = ?1",
-    [RD_STORE_SQL_UPLOAD_OPEN_COUNT] =
-        "SELECT count(*) FROM (SELECT 1 FROM uploads"
-        " WHERE owner = ?1 AND done = 0 AND expires_ms > ?2 LIMIT ?3)",
-    [RD_STORE_SQL_UPLOAD_SWEEP] =
-        "DELETE FROM uploads WHERE n IN (SELECT n FROM uploads"
-        " WHERE done = 0 AND expires_ms <= ?1 ORDER BY expires_ms LIMIT ?2)",
-    [RD_STORE_SQL_UPLOAD_ADD] =
-        "INSERT INTO uploads VALUES(NULL, ?1, ?2, ?3, ?4, ?5, ?6, 0, zeroblob(32), ?7)",
-    [RD_STORE_SQL_UPLOAD_BY_TOKEN] = UPLOAD_COLUMNS "WHERE u.token_hash = ?1",
-    [RD_STORE_SQL_UPLOAD_BY_ID] = UPLOAD_COLUMNS "WHERE u.id = ?1",
-    [RD_STORE_SQL_UPLOAD_FINISH] =
-        "UPDATE uploads SET done = 1, blake3 = ?2, seal = ?3 WHERE id = ?1",
-};
+/* SQLite knows ENOSPC of a write as SQLITE_FULL; a quota, a limit of the file's size, and the WAL's
+ * index that finds no room come as I/O errors. Nothing was written then, and nothing is in doubt.
+ */
+static bool no_room(const struct rd_store_db *db, int rc)
+{
+    bool grows = rc == SQLITE_IOERR_WRITE || rc == SQLITE_IOERR_SHMSIZE;
+    return grows && db->handle != NULL &&
+           rd_err_errno(sqlite3_system_errno(db->handle)) == RD_ERR_DISK_FULL;
+}
 
 /* Turns SQLite's result into ours and remembers what cannot be trusted again. */
 static rd_err failure(struct rd_store_db *db, int rc)
@@ -100,6 +58,9 @@ static rd_err failure(struct rd_store_db *db, int rc)
     case SQLITE_IOERR:
         if (rc == SQLITE_IOERR_NOMEM) {
             return RD_ERR_NO_MEMORY;
+        }
+        if (no_room(db, rc)) {
+            return RD_ERR_DISK_FULL;
         }
         atomic_store(&db->failed, true);
         return RD_ERR_STORAGE;
@@ -171,8 +132,13 @@ static rd_err check_pages(struct rd_store_db *db, const char *path, struct rd_wh
     struct stat info;
     bool small = stat(path, &info) != 0 || (uint64_t)info.st_size <= full_check_bytes_max;
     static const char *const whole[] = {"PRAGMA quick_check(1)", NULL};
-    static const char *const part[] = {"PRAGMA quick_check(meta)", "PRAGMA quick_check(tenants)",
-                                       "PRAGMA quick_check(keys)", NULL};
+    static const char *const part[] = {"PRAGMA quick_check(meta)",
+                                       "PRAGMA quick_check(tenants)",
+                                       "PRAGMA quick_check(keys)",
+                                       "PRAGMA quick_check(job_marks)",
+                                       "PRAGMA quick_check(webhooks_disabled)",
+                                       "PRAGMA quick_check(webhook_secrets)",
+                                       NULL};
     for (const char *const *sql = small ? whole : part; *sql != NULL; sql++) {
         sqlite3_stmt *statement = NULL;
         int rc = sqlite3_prepare_v2(db->handle, *sql, -1, &statement, NULL);
@@ -219,44 +185,102 @@ static rd_err check_identity(struct rd_store_db *db, const char *path, int64_t *
     if (rc != SQLITE_OK) {
         return failure_at_open(db, path, rc, why);
     }
-    if (version > SCHEMA_VERSION) {
+    if (version > (int64_t)rd_store_migration_count) {
         return rd_why_set(why, RD_ERR_CORRUPT,
                           "%s has schema version %lld, this program knows up to %d: run the newer "
                           "render-gateway, or restore the backup from before the upgrade",
-                          path, (long long)version, (int)SCHEMA_VERSION);
+                          path, (long long)version, (int)rd_store_migration_count);
     }
     *ret_version = version;
     return RD_OK;
 }
 
 /* Each step is one transaction together with its row in `migrations`: it happened or it did not. */
-static int migrate(struct rd_store_db *db, int64_t version, uint64_t now_ms)
+static rd_err migrate(struct rd_store_db *db, const char *path, int64_t version, uint64_t now_ms,
+                      struct rd_why *why)
 {
-    int rc = SQLITE_OK;
-    for (size_t i = (size_t)version; rc == SQLITE_OK && i < SCHEMA_VERSION; i++) {
+    for (size_t i = (size_t)version; i < rd_store_migration_count; i++) {
         char *sql = sqlite3_mprintf(
             "BEGIN IMMEDIATE; PRAGMA application_id=%d; CREATE TABLE IF NOT EXISTS migrations("
             "version INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_ms INTEGER NOT NULL) STRICT;"
             "%s INSERT INTO migrations VALUES(%d, %Q, %llu); COMMIT",
-            (int)APPLICATION_ID, migrations[i].sql, migrations[i].version, migrations[i].name,
-            (unsigned long long)now_ms);
-        rc = sql == NULL ? SQLITE_NOMEM : sqlite3_exec(db->handle, sql, NULL, NULL, NULL);
+            (int)APPLICATION_ID, rd_store_migrations[i].sql, rd_store_migrations[i].version,
+            rd_store_migrations[i].name, (unsigned long long)now_ms);
+        int rc = sql == NULL ? SQLITE_NOMEM : sqlite3_exec(db->handle, sql, NULL, NULL, NULL);
         sqlite3_free(sql);
+        rd_err err = rc == SQLITE_OK ? RD_OK : failure_at_open(db, path, rc, why);
         if (rc != SQLITE_OK && sqlite3_get_autocommit(db->handle) == 0) {
             (void)sqlite3_exec(db->handle, "ROLLBACK", NULL, NULL, NULL);
         }
+        RD_TRY(err);
     }
-    return rc;
+    return RD_OK;
+}
+
+/* What was asked for is not always what is. */
+static rd_err check_durable(struct rd_store_db *db, const char *path, struct rd_why *why)
+{
+    int64_t synchronous = 0;
+    bool wal = false;
+    sqlite3_stmt *statement = NULL;
+    int rc = read_int(db, "PRAGMA synchronous", &synchronous);
+    if (rc == SQLITE_OK && synchronous < SYNCHRONOUS_FULL) {
+        return rd_why_set(why, RD_ERR_STORAGE,
+                          "the SQLite library does not sync every commit (synchronous is %lld, and "
+                          "must be 2, FULL), so an accepted job could be lost: use another build "
+                          "of SQLite",
+                          (long long)synchronous);
+    }
+    rc = rc == SQLITE_OK
+             ? sqlite3_prepare_v2(db->handle, "PRAGMA journal_mode", -1, &statement, NULL)
+             : rc;
+    if (rc == SQLITE_OK && (rc = sqlite3_step(statement)) == SQLITE_ROW) {
+        const char *mode = (const char *)sqlite3_column_text(statement, 0);
+        wal = mode != NULL && strcmp(mode, "wal") == 0;
+        rc = SQLITE_OK;
+    }
+    (void)sqlite3_finalize(statement);
+    if (rc != SQLITE_OK) {
+        return failure_at_open(db, path, rc, why);
+    }
+    return wal ? RD_OK
+               : rd_why_set(why, RD_ERR_STORAGE,
+                            "%s cannot be used with a write-ahead log: put the --data folder on a "
+                            "local file system",
+                            path);
 }
 
 static int prepare_all(struct rd_store_db *db)
 {
     int rc = SQLITE_OK;
     for (size_t i = 0; rc == SQLITE_OK && i < RD_STORE_SQL_COUNT_; i++) {
-        rc = sqlite3_prepare_v3(db->handle, statement_texts[i], -1, SQLITE_PREPARE_PERSISTENT,
+        rc = sqlite3_prepare_v3(db->handle, rd_store_statements[i], -1, SQLITE_PREPARE_PERSISTENT,
                                 &db->statements[i], NULL);
     }
     return rc;
+}
+
+/* Called by SQLite after each commit. */
+static int note_wal(void *ctx, sqlite3 *handle, const char *name, int pages)
+{
+    struct rd_store_db *db = ctx;
+    (void)handle;
+    (void)name;
+    if (pages < db->wal_pages) { /* it began anew */
+        db->checkpoint_at = CHECKPOINT_PAGES;
+    }
+    db->wal_pages = pages;
+    return SQLITE_OK;
+}
+
+/* Copies the WAL's pages into the database, so that the WAL can begin anew with the next change.
+ * When a reader or a full disk is in the way, it is tried again after as many pages more. */
+static rd_err checkpoint(struct rd_store_db *db)
+{
+    db->checkpoint_at = db->wal_pages + CHECKPOINT_PAGES;
+    int rc = sqlite3_wal_checkpoint_v2(db->handle, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+    rd_err err = rc == SQLITE_OK ? RD_OK : failure(db, rc);
+    return atomic_load(&db->failed) ? err : RD_OK;
 }
 
 static rd_err open_writer(struct rd_store_db *db, const char *path, uint64_t now_ms,
@@ -266,9 +290,18 @@ static rd_err open_writer(struct rd_store_db *db, const char *path, uint64_t now
     RD_TRY(open_connection(db, path, why));
     RD_TRY(check_identity(db, path, &version, why));
     RD_TRY(check_pages(db, path, why));
-    int rc = sqlite3_exec(db->handle, "PRAGMA journal_mode=WAL", NULL, NULL, NULL);
-    rc = rc == SQLITE_OK ? migrate(db, version, now_ms) : rc;
-    rc = rc == SQLITE_OK ? prepare_all(db) : rc;
+    int rc = sqlite3_exec(db->handle,
+                          "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;"
+                          "PRAGMA cache_size=-32768; PRAGMA journal_size_limit=67108864",
+                          NULL, NULL, NULL);
+    if (rc != SQLITE_OK) {
+        return failure_at_open(db, path, rc, why);
+    }
+    RD_TRY(check_durable(db, path, why));
+    db->checkpoint_at = CHECKPOINT_PAGES;
+    (void)sqlite3_wal_hook(db->handle, note_wal, db);
+    RD_TRY(migrate(db, path, version, now_ms, why));
+    rc = prepare_all(db);
     return rc == SQLITE_OK ? RD_OK : failure_at_open(db, path, rc, why);
 }
 
@@ -309,6 +342,10 @@ void rd_store_db_close(struct rd_store_db *db)
         (void)sqlite3_finalize(db->statements[i]);
         db->statements[i] = NULL;
     }
+    if (atomic_load(&db->failed)) {
+        /* No other sync is tried after one that failed: the next start reads what the WAL holds. */
+        (void)sqlite3_db_config(db->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    }
     (void)sqlite3_close_v2(db->handle);
     db->handle = NULL;
     (void)pthread_mutex_destroy(&db->lock);
@@ -327,15 +364,18 @@ void rd_store_db_unlock(struct rd_store_db *db)
 rd_err rd_store_db_begin(struct rd_store_db *db)
 {
     rd_store_db_lock(db);
-    int rc = atomic_load(&db->failed)
-                 ? SQLITE_IOERR
-                 : sqlite3_exec(db->handle, "BEGIN IMMEDIATE", NULL, NULL, NULL);
-    if (rc != SQLITE_OK) {
-        rd_err err = failure(db, rc);
-        rd_store_db_unlock(db);
-        return err;
+    rd_err err = atomic_load(&db->failed) ? RD_ERR_STORAGE : RD_OK;
+    if (err == RD_OK && db->wal_pages >= db->checkpoint_at) {
+        err = checkpoint(db);
     }
-    return RD_OK;
+    if (err == RD_OK) {
+        int rc = sqlite3_exec(db->handle, "BEGIN IMMEDIATE", NULL, NULL, NULL);
+        err = rc == SQLITE_OK ? RD_OK : failure(db, rc);
+    }
+    if (err != RD_OK) {
+        rd_store_db_unlock(db);
+    }
+    return err;
 }
 
 rd_err rd_store_db_commit(struct rd_store_db *db)
@@ -357,7 +397,11 @@ static int bind(sqlite3_stmt *statement, int position, const struct rd_store_val
 {
     switch (value->kind) {
     case RD_STORE_TEXT:
-        return sqlite3_bind_text(statement, position, value->data, -1, SQLITE_STATIC);
+        return sqlite3_bind_text64(statement, position, value->data, strlen(value->data),
+                                   SQLITE_STATIC, SQLITE_UTF8);
+    case RD_STORE_TEXT_LEN:
+        return sqlite3_bind_text64(statement, position, value->data, value->len, SQLITE_STATIC,
+                                   SQLITE_UTF8);
     case RD_STORE_INT:
         return sqlite3_bind_int64(statement, position, (int64_t)value->number);
     case RD_STORE_BLOB:

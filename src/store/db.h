@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * One SQLite connection with its prepared statements and its mutex. Every statement of the store is
- * a row of the table in db.c, named by enum rd_store_sql; nothing builds SQL from input.
+ * a row of the table in sql.c, named by enum rd_store_sql; nothing builds SQL from input.
  *
  * A connection belongs to whoever holds its lock: rd_store_db_lock .. rd_store_db_unlock for
  * reading, rd_store_db_begin .. [rd_store_db_commit] .. rd_store_db_end for a change. There are
@@ -14,6 +14,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include <sqlite3.h>
@@ -36,8 +37,58 @@ enum rd_store_sql {
     RD_STORE_SQL_UPLOAD_BY_TOKEN,
     RD_STORE_SQL_UPLOAD_BY_ID,
     RD_STORE_SQL_UPLOAD_FINISH,
+    RD_STORE_SQL_MARKS_GET,
+    RD_STORE_SQL_MARKS_PUT,
+    RD_STORE_SQL_JOB_KEY_GET,
+    RD_STORE_SQL_JOB_KEY_ADD,
+    RD_STORE_SQL_JOB_ADD,
+    RD_STORE_SQL_JOB_REQUEST_ADD,
+    RD_STORE_SQL_JOB_LEASE,
+    RD_STORE_SQL_JOB_CANCEL,
+    RD_STORE_SQL_JOB_END,
+    RD_STORE_SQL_JOB_RESULT_ADD,
+    RD_STORE_SQL_JOB_EXISTS,
+    RD_STORE_SQL_JOBS_LIVE,
+    RD_STORE_SQL_JOB_GET,
+    RD_STORE_SQL_JOBS_EXPORT,
+    RD_STORE_SQL_JOB_PLACE,
+    RD_STORE_SQL_JOBS_ALL,
+    RD_STORE_SQL_JOBS_ALL_STATUS,
+    RD_STORE_SQL_JOBS_OWNER,
+    RD_STORE_SQL_JOBS_OWNER_STATUS,
+    RD_STORE_SQL_SWEEP_KEYS,
+    RD_STORE_SQL_SWEEP_REQUESTS,
+    RD_STORE_SQL_SWEEP_RESULTS,
+    RD_STORE_SQL_SWEEP_JOBS,
+    RD_STORE_SQL_SWEEP_DELIVERIES,
+    RD_STORE_SQL_MESSAGE_ADD,
+    RD_STORE_SQL_DELIVERY_PUT,
+    RD_STORE_SQL_ENDPOINT_DISABLE,
+    RD_STORE_SQL_ENDPOINT_DROP,
+    RD_STORE_SQL_ENDPOINT_ENABLE,
+    RD_STORE_SQL_DELIVERY_REPLAY,
+    RD_STORE_SQL_DELIVERIES_DUE,
+    RD_STORE_SQL_DELIVERY_PLACE,
+    RD_STORE_SQL_DELIVERIES_ALL,
+    RD_STORE_SQL_DELIVERIES_ALL_STATE,
+    RD_STORE_SQL_DELIVERIES_OWNER,
+    RD_STORE_SQL_DELIVERIES_OWNER_STATE,
+    RD_STORE_SQL_DELIVERIES_AGE,
+    RD_STORE_SQL_SECRETS_GET,
+    RD_STORE_SQL_SECRET_ADD,
+    RD_STORE_SQL_SECRETS_TRIM,
     RD_STORE_SQL_COUNT_,
 };
+
+/* sql.c */
+struct rd_store_migration {
+    int version;
+    const char *name;
+    const char *sql;
+};
+extern const struct rd_store_migration rd_store_migrations[];
+extern const size_t rd_store_migration_count; /* the newest version */
+extern const char *const rd_store_statements[RD_STORE_SQL_COUNT_];
 
 struct rd_store_db {
     sqlite3 *handle;
@@ -46,6 +97,9 @@ struct rd_store_db {
     /* Set by the first I/O error or corruption: after a failed fsync the kernel may have dropped
      * the pages, so no later commit may claim to be durable. Only a restart clears it. */
     atomic_bool failed;
+    /* The writer's: pages in the WAL after the last commit, and at how many the next checkpoint is
+     * due. Under the lock. */
+    int wal_pages, checkpoint_at;
 };
 
 /* Opens PATH (which exists), checks it, brings the schema up to date and prepares the statements. A
@@ -58,7 +112,8 @@ void rd_store_db_close(struct rd_store_db *db); /* also after a failed open, or 
 
 void rd_store_db_lock(struct rd_store_db *db);
 void rd_store_db_unlock(struct rd_store_db *db);
-/* Takes the lock and begins a change; when it fails the lock is not held. */
+/* Takes the lock and begins a change; when it fails the lock is not held. A checkpoint that is due
+ * is made first: those who wait for the change before this one have been told. */
 rd_err rd_store_db_begin(struct rd_store_db *db) RD_MUST;
 /* RD_OK: the change is durable. The lock stays held, so that memory can follow the disk. */
 rd_err rd_store_db_commit(struct rd_store_db *db) RD_MUST;
@@ -67,7 +122,7 @@ void rd_store_db_end(struct rd_store_db *db);
 
 /* One value to bind. */
 struct rd_store_value {
-    enum { RD_STORE_END, RD_STORE_TEXT, RD_STORE_INT, RD_STORE_BLOB } kind;
+    enum { RD_STORE_END, RD_STORE_TEXT, RD_STORE_TEXT_LEN, RD_STORE_INT, RD_STORE_BLOB } kind;
     const void *data;
     size_t len;
     uint64_t number;
@@ -75,6 +130,10 @@ struct rd_store_value {
 #define RD_STORE_VALUE_TEXT(t)                                                                     \
     {                                                                                              \
         RD_STORE_TEXT, (t), 0, 0                                                                   \
+    }
+#define RD_STORE_VALUE_TEXT_LEN(t, l)                                                              \
+    {                                                                                              \
+        RD_STORE_TEXT_LEN, (t), (l), 0                                                             \
     }
 #define RD_STORE_VALUE_INT(n)                                                                      \
     {                                                                                              \

@@ -2,7 +2,9 @@
  *
  * What the files of store/ share. Not for other folders.
  *
- * Locks, in the order in which they are taken; none is held while a caller's code runs:
+ * Locks, in the order in which they are taken. None is held while a caller's code runs, but the
+ * reader's while it is handed rows of jobs.h, whose texts would have to be copied otherwise: that
+ * code must not call the store.
  *   uploads.lock   the set of claimed tickets; held across one SELECT, so that "not done yet" and
  *                  "nobody uploads it now" are one question
  *   writer.lock    a change on disk
@@ -21,6 +23,7 @@
 
 #include "base/buf.h"
 #include "store/db.h"
+#include "store/jobs.h"
 #include "store/store.h"
 
 enum {
@@ -32,6 +35,10 @@ enum {
     RD_STORE_TICKET_KEEP_MS = 86400000, /* so long after its end a ticket still answers GONE */
     RD_STORE_USED_EVERY_MS = 60000,     /* last_used is written at most so often a key */
     RD_STORE_SEAL_LEN = 32,
+    RD_STORE_REQUEST_ID_MAX = 128, /* "req_..." is 26 */
+    RD_STORE_BACKEND_MAX = 128,
+    RD_STORE_EXPORT_ROWS = 64, /* read at once: others wait for the reader only so long */
+    RD_STORE_SECRET_BESIDE_MS = 86400000, /* so long a replaced webhook secret still signs */
 };
 
 struct rd_store_key_entry {
@@ -90,6 +97,10 @@ void rd_store_seal_key(const struct rd_store *store, const struct rd_key *key,
 void rd_store_seal_upload(const struct rd_store *store, const struct rd_upload *upload,
                           const uint8_t token_hash[RD_HASH_LEN], uint8_t ret[RD_STORE_SEAL_LEN]);
 
+/* What never changes about a job, with its request. */
+void rd_store_seal_job(const struct rd_store *store, const struct rd_job_row *row,
+                       uint8_t ret[RD_STORE_SEAL_LEN]);
+
 /* key_text.c */
 uint32_t rd_store_crc32(const void *data, size_t len);
 void rd_store_key_text_new(char ret[RD_KEY_TEXT_LEN + 1]);
@@ -101,6 +112,17 @@ void rd_store_keys_done(struct rd_store *store);
 /* Writes last_used of every key where memory is ahead of the database. */
 rd_err rd_store_keys_flush(struct rd_store *store) RD_MUST;
 void rd_store_flush_soon(struct rd_store *store); /* store.c: wakes the thread that calls it */
+
+/* outbox.c: parts of rd_store_jobs_apply's transaction. */
+rd_err rd_store_message_add(struct rd_store *store, const struct rd_job_write *write) RD_MUST;
+rd_err rd_store_delivery_put(struct rd_store *store, const struct rd_job_write *write,
+                             rd_err *ret) RD_MUST;
+
+/* job_read.c: where a list goes on: before the returned n. "" is the newest. On the reader, under
+ * its lock. */
+rd_err rd_store_list_place(struct rd_store *store, enum rd_store_sql sql, const char *after,
+                           uint64_t *ret) RD_MUST;
+const char *rd_store_column_ref(sqlite3_stmt *row, int column, size_t *ret_len);
 
 /* uploads.c */
 void rd_store_uploads_done(struct rd_store *store);

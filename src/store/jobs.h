@@ -16,12 +16,12 @@
 #include "store/store.h"
 
 enum rd_job_status { /* as on the wire */
-    RD_STATUS_QUEUED,
-    RD_STATUS_RUNNING,
-    RD_STATUS_COMPLETE,
-    RD_STATUS_ERROR,
-    RD_STATUS_CANCELLED,
-    RD_STATUS_COUNT_,
+                     RD_STATUS_QUEUED,
+                     RD_STATUS_RUNNING,
+                     RD_STATUS_COMPLETE,
+                     RD_STATUS_ERROR,
+                     RD_STATUS_CANCELLED,
+                     RD_STATUS_COUNT_,
 };
 const char *rd_job_status_name(enum rd_job_status status);
 bool rd_job_status_parse(const char *name, enum rd_job_status *ret);
@@ -34,11 +34,11 @@ struct rd_job_row {
     uint64_t n; /* order of acceptance; given by the caller, ascending, never used again */
     char id[RD_ID_MAX];
     uint64_t owner;
-    const char *tenant; /* its name; reading only */
-    unsigned lane;      /* 0 high, 1 normal, 2 low */
-    const char *model;  /* "family/model" */
-    int kind;           /* the backend kind asked for, -1: any */
-    uint32_t units;     /* work, for the queue's estimate */
+    const char *tenant;  /* its name; reading only */
+    unsigned lane;       /* 0 high, 1 normal, 2 low */
+    const char *model;   /* "family/model" */
+    int kind;            /* the backend kind asked for, -1: any */
+    uint32_t units;      /* work, for the queue's estimate */
     const char *request; /* the submission as JSON, as it came; NULL where it was not asked for */
     size_t request_len;
     const char *request_id; /* of the submission: what the statement's salt is bound to */
@@ -46,8 +46,8 @@ struct rd_job_row {
     uint32_t seed;
     unsigned media; /* enum rd_media */
     uint64_t created_ms, expires_ms /* in the queue; 0: never */, started_ms, ended_ms;
-    unsigned attempt; /* leases written */
-    uint64_t token;   /* of the last lease */
+    unsigned attempt;    /* leases written */
+    uint64_t token;      /* of the last lease */
     const char *backend; /* of the last lease, "" */
     bool cancel;         /* was asked for */
     enum rd_job_status status;
@@ -58,12 +58,12 @@ struct rd_job_row {
 };
 
 enum rd_job_write_kind {
-    RD_WRITE_ADD,    /* row; with an idempotency key: ret may be CONFLICT (key with another body),
-                        or RD_OK with `existing` set: nothing was added, this is the job */
-    RD_WRITE_LEASE,  /* n, token, attempt, backend, started_ms */
-    RD_WRITE_CANCEL, /* n */
-    RD_WRITE_END,    /* n, status, result, device_ns, device_source, ended_ms; with `message` the
-                        outbox gets it, for row->webhook */
+    RD_WRITE_ADD,      /* row; with an idempotency key: ret may be CONFLICT (key with another body),
+                          or RD_OK with `existing` set: nothing was added, this is the job */
+    RD_WRITE_LEASE,    /* n, token, attempt, backend, started_ms */
+    RD_WRITE_CANCEL,   /* n */
+    RD_WRITE_END,      /* n, status, result, device_ns, device_source, ended_ms; with `message` the
+                          outbox gets it, for row->webhook */
     RD_WRITE_DELIVERY, /* delivery: the outcome of one try */
 };
 
@@ -85,7 +85,7 @@ struct rd_delivery {
 
 struct rd_job_write {
     enum rd_job_write_kind kind;
-    struct rd_job_row row; /* what the kind names; the rest is not looked at */
+    struct rd_job_row row;       /* what the kind names; the rest is not looked at */
     const char *idempotency_key; /* ADD: or NULL */
     uint8_t body_hash[RD_HASH_LEN];
     const char *message; /* END: body of the webhook, or NULL */
@@ -148,7 +148,8 @@ rd_err rd_store_deliveries_age(struct rd_store *store, uint64_t *ret_count,
                                uint64_t *ret_oldest_ms) RD_MUST;
 
 /* Webhook secrets of a tenant: the newest signs, with the one before it beside while that is
- * younger than a day (rotation). Made at the first need. Sealed like keys (seal.h), never listed. */
+ * younger than a day (rotation). Made at the first need. Sealed like keys (seal.h), never listed.
+ */
 enum { RD_WEBHOOK_SECRET_LEN = 32 };
 struct rd_webhook_secrets {
     size_t count; /* 1 or 2, newest first */

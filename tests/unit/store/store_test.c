@@ -5,7 +5,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
-#include "fixture.h"
+#include "jobs_fixture.h"
 
 static unsigned mode_of(const char *name)
 {
@@ -59,7 +59,74 @@ static void test_newer_database_is_refused(void **state)
     (void)state;
     rd_store_close(test_open());
     test_sql("INSERT INTO migrations VALUES(7, 'from the future', 1)");
-    test_refused(RD_ERR_CORRUPT, "schema version 7, this program knows up to 1: run the newer");
+    test_refused(RD_ERR_CORRUPT, "schema version 7, this program knows up to 2: run the newer");
+}
+
+/* v1.db and v1.pepper were made by the program of schema version 1, with these in it. */
+static void open_version_1(struct rd_store **ret)
+{
+    static const char *const names[][2] = {{"v1.db", "render.db"}, {"v1.pepper", "pepper"}};
+    for (size_t i = 0; i < 2; i++) {
+        char path[400];
+        struct rd_buf file;
+        rd_buf_init(&file, 1u << 20);
+        (void)snprintf(path, sizeof path, "%s/%s", RD_STORE_FILES, names[i][0]);
+        assert_int_equal(rd_fs_read(path, &file, NULL), RD_OK);
+        test_write(names[i][1], file.data, file.len);
+        rd_buf_done(&file);
+    }
+    *ret = test_open();
+}
+
+static void test_a_database_of_version_1_is_brought_up_to_date(void **state)
+{
+    (void)state;
+    struct rd_store *store = NULL;
+    struct rd_key key;
+    struct rd_upload upload;
+    open_version_1(&store);
+    for (int again = 0; again < 2; again++) {
+        static const char good[] = "rk_GeYpCKrBIXXKszR4olMaSU6MAiqycG2PUY5e";
+        static const char revoked[] = "rk_lEcY8vUEUvyyvC5Kq5J803nnzWjsck271RKX";
+        assert_int_equal(rd_store_key_count(store), 3);
+        assert_int_equal(rd_store_key_check(store, good, RD_KEY_TEXT_LEN, &key), RD_OK);
+        assert_string_equal(key.id, "key_03524CwxxgSTYMoOmFDG7I");
+        assert_string_equal(key.tenant, "acme");
+        assert_int_equal(key.scopes, RD_SCOPE_GENERATE | RD_SCOPE_READ);
+        assert_int_equal(rd_store_key_check(store, revoked, RD_KEY_TEXT_LEN, &key),
+                         RD_ERR_UNAUTHORIZED);
+        assert_int_equal(rd_store_upload_resolve(store, "a_03524CwzuFXaa6yEtDGZD7", &upload),
+                         RD_OK);
+        assert_int_equal(upload.blake3[0], 42);
+        /* and takes what is new */
+        struct rd_job_write write = job_add(1 + (uint64_t)again, 1);
+        assert_int_equal(rd_store_jobs_apply(store, &write, 1), RD_OK);
+        assert_int_equal(write.err, RD_OK);
+        rd_store_close(store);
+        store = test_open();
+    }
+    rd_store_close(store);
+}
+
+/* Killed between two steps, or before the end of one: the next start goes on. */
+static void test_a_migration_that_fails_is_as_if_never_begun(void **state)
+{
+    (void)state;
+    struct rd_store *store = NULL;
+    open_version_1(&store);
+    rd_store_close(store);
+    assert_int_equal(unlink(test_path("render.db")), 0);
+    char path[400];
+    struct rd_buf file;
+    rd_buf_init(&file, 1u << 20);
+    (void)snprintf(path, sizeof path, "%s/v1.db", RD_STORE_FILES);
+    assert_int_equal(rd_fs_read(path, &file, NULL), RD_OK);
+    test_write("render.db", file.data, file.len);
+    rd_buf_done(&file);
+    test_sql("CREATE TABLE webhook_secrets(x)"); /* the last table of the step is in the way */
+    test_refused(RD_ERR_STORAGE, "already exists");
+    test_sql("DROP TABLE webhook_secrets");
+    rd_store_close(test_open());
 }
 
 static void test_foreign_files_are_refused(void **state)
@@ -352,6 +419,14 @@ static void test_what_returned_survives_a_kill(void **state)
     rd_store_close(store);
 }
 
+/* SQLite answers SQLITE_FULL as it does for ENOSPC when the file may not grow. */
+static void limit_pages(struct rd_store *store, const char *pragma)
+{
+    rd_store_db_lock(&store->writer); /* the thread for last_used writes as well */
+    assert_int_equal(sqlite3_exec(store->writer.handle, pragma, NULL, NULL, NULL), SQLITE_OK);
+    rd_store_db_unlock(&store->writer);
+}
+
 static void test_a_full_disk_is_told_and_survived(void **state)
 {
     (void)state;
@@ -360,9 +435,7 @@ static void test_a_full_disk_is_told_and_survived(void **state)
     char other[RD_KEY_TEXT_LEN + 1];
     struct rd_key key;
     (void)test_key(store, "acme", text);
-    /* SQLite answers SQLITE_FULL as it does for ENOSPC when the file may not grow. */
-    assert_int_equal(
-        sqlite3_exec(store->writer.handle, "PRAGMA max_page_count=1", NULL, NULL, NULL), SQLITE_OK);
+    limit_pages(store, "PRAGMA max_page_count=1");
     rd_err err = RD_OK;
     for (int i = 0; i < 200 && err == RD_OK; i++) {
         err = rd_store_key_create(store, "acme", "n", 1, 0, &key, other, NULL);
@@ -370,9 +443,7 @@ static void test_a_full_disk_is_told_and_survived(void **state)
     assert_int_equal(err, RD_ERR_DISK_FULL);
     assert_true(rd_store_healthy(store)); /* room may come back */
     assert_int_equal(rd_store_key_check(store, text, RD_KEY_TEXT_LEN, &key), RD_OK);
-    assert_int_equal(
-        sqlite3_exec(store->writer.handle, "PRAGMA max_page_count=100000", NULL, NULL, NULL),
-        SQLITE_OK);
+    limit_pages(store, "PRAGMA max_page_count=100000");
     (void)test_key(store, "acme", other);
     rd_store_close(store);
 }
@@ -385,6 +456,8 @@ int main(void)
         TEST(test_open_makes_the_folder),
         TEST(test_two_gateways_do_not_share),
         TEST(test_newer_database_is_refused),
+        TEST(test_a_database_of_version_1_is_brought_up_to_date),
+        TEST(test_a_migration_that_fails_is_as_if_never_begun),
         TEST(test_foreign_files_are_refused),
         TEST(test_an_empty_database_is_begun),
         TEST(test_damage_in_every_page),
