@@ -158,6 +158,54 @@ static rd_err fill_engines(struct loader *l, struct rd_config *config)
     return RD_OK;
 }
 
+static unsigned said(unsigned value, unsigned otherwise)
+{
+    return value == RD_CONFIG_UNSAID ? otherwise : value;
+}
+
+static rd_err fill_limits(struct loader *l, struct rd_config *config)
+{
+    const struct rd_config_raw_limits *all = &l->raw.limits;
+    const struct rd_config_raw_limits *rows = l->raw.tenants.items;
+    size_t count = l->raw.tenants.count;
+    config->limits = (struct rd_config_limits){
+        NULL, all->rate, all->burst, all->concurrency, all->queue_depth, all->priority == 1};
+    config->tenants = rd_yaml_alloc(l->doc, (count + 1) * sizeof *config->tenants);
+    if (config->tenants == NULL) {
+        return no_memory(l);
+    }
+    const struct rd_yaml_node *node = rd_yaml_item(rd_yaml_get(l->root, "tenants"), 0);
+    for (size_t i = 0; i < count; i++, node = node->next) {
+        for (size_t k = 0; k < i; k++) {
+            if (strcmp(rows[i].name, rows[k].name) == 0) {
+                return rd_yaml_expected(l->doc, rd_yaml_get(node, "name"), l->why,
+                                        "a name that tenants[%zu] does not have", k);
+            }
+        }
+        config->tenants[i] = (struct rd_config_limits){
+            rows[i].name,
+            said(rows[i].rate, all->rate),
+            said(rows[i].burst, all->burst),
+            said(rows[i].concurrency, all->concurrency),
+            said(rows[i].queue_depth, all->queue_depth),
+            said(rows[i].priority, all->priority) == 1,
+        };
+    }
+    config->tenants_count = count;
+    return RD_OK;
+}
+
+const struct rd_config_limits *rd_config_limits_of(const struct rd_config *config,
+                                                   const char *tenant)
+{
+    for (size_t i = 0; i < config->tenants_count; i++) {
+        if (strcmp(config->tenants[i].name, tenant) == 0) {
+            return &config->tenants[i];
+        }
+    }
+    return &config->limits;
+}
+
 static rd_err fill(struct loader *l, struct rd_config **ret)
 {
     const struct rd_config_raw *raw = &l->raw;
@@ -181,6 +229,11 @@ static rd_err fill(struct loader *l, struct rd_config **ret)
     copy_list(&raw->webhooks_allow_hosts, config->webhooks_allow_hosts,
               &config->webhooks_allow_hosts_count);
     config->webhooks_ca_file = raw->webhooks_ca_file;
+    config->sync_wait_ms = raw->sync_wait_ms;
+    config->on_disconnect = (enum rd_config_disconnect)raw->on_disconnect;
+    config->keep_days = raw->keep_days;
+    config->idempotency_hours = raw->idempotency_hours;
+    RD_TRY(fill_limits(l, config));
     RD_TRY(fill_engines(l, config));
     config->internal = l->doc;
     *ret = config;

@@ -13,6 +13,10 @@
  *     store: {pack_size: 256MiB, own_file_over: 16MiB, min_free: 1GiB, retention_days: 0}
  *     fetch: {allow_hosts: []}                  # private hosts that source images may come from
  *     webhooks: {allow_hosts: []}               # private hosts that webhooks may go to
+ *     limits: {rate: 100, burst: 1000, concurrency: 0, queue_depth: 100000, priority: normal}
+ *     tenants: [{name: acme, rate: 500, priority: high}]   # what is not said is as in limits
+ *     sync: {wait: 50s, on_disconnect: cancel}  # cancel | finish
+ *     jobs: {keep_days: 30, idempotency_hours: 24}
  *     engines:
  *       - {name: painter, type: builtin, slots: 2, models: [builtin/plasma]}
  *       - {name: box1, type: http, url: "http://10.0.0.5:9000/generate", slots: 4,
@@ -33,7 +37,12 @@
 #include "core/generation.h"
 #include "engine/engine.h"
 
-enum { RD_CONFIG_ENGINES_MAX = 128, RD_CONFIG_LIST_MAX = 64, RD_CONFIG_FILE_MAX = 1 << 20 };
+enum {
+    RD_CONFIG_ENGINES_MAX = 128,
+    RD_CONFIG_TENANTS_MAX = 4096,
+    RD_CONFIG_LIST_MAX = 64,
+    RD_CONFIG_FILE_MAX = 1 << 20
+};
 
 struct rd_config_engine {
     struct rd_engine_config engine;         /* name, type, url, slots, timeout_ms */
@@ -41,6 +50,22 @@ struct rd_config_engine {
     const char *models[RD_CONFIG_LIST_MAX]; /* "family/model" */
     size_t models_count;
 };
+
+struct rd_config_limits {
+    const char *name; /* the tenant's; NULL in rd_config.limits */
+    unsigned rate;    /* requests that make something, a second; 0: no limit */
+    unsigned burst;
+    unsigned concurrency; /* running at once; 0: no limit */
+    unsigned queue_depth; /* jobs that wait; 0: no limit */
+    bool high;            /* may use priority high */
+};
+/* The limits that hold for the tenant. */
+struct rd_config;
+const struct rd_config_limits *rd_config_limits_of(const struct rd_config *config,
+                                                   const char *tenant);
+
+/* What becomes of the run when the client of a sync call leaves. */
+enum rd_config_disconnect { RD_CONFIG_CANCEL, RD_CONFIG_FINISH };
 
 struct rd_config {
     const char *public_url; /* NULL: derive from the listener; never ends in '/' */
@@ -58,7 +83,13 @@ struct rd_config {
     const char *fetch_ca_file; /* path or NULL: the system's authorities */
     const char *webhooks_allow_hosts[RD_CONFIG_LIST_MAX];
     size_t webhooks_allow_hosts_count;
-    const char *webhooks_ca_file; /* path or NULL: the system's authorities */
+    const char *webhooks_ca_file;     /* path or NULL: the system's authorities */
+    struct rd_config_limits limits;   /* of a tenant without a row of its own */
+    struct rd_config_limits *tenants; /* sorted as written */
+    size_t tenants_count;
+    uint64_t sync_wait_ms; /* a sync call that takes longer becomes a job */
+    enum rd_config_disconnect on_disconnect;
+    unsigned keep_days, idempotency_hours;
     struct rd_config_engine *engines;
     size_t engines_count;
     void *internal; /* the memory behind all of it */

@@ -36,6 +36,19 @@ const char *rd_config_engine_type_name(unsigned index)
     return index < 2 ? names[index] : NULL;
 }
 
+static const char *priority_name(unsigned index)
+{
+    static const char *const names[] = {"normal", "high"};
+    return index < 2 ? names[index] : NULL;
+}
+
+static const char *on_disconnect_name(unsigned index)
+{
+    static const char *const names[] = {
+        [RD_CONFIG_CANCEL] = "cancel", [RD_CONFIG_FINISH] = "finish"};
+    return index < 2 ? names[index] : NULL;
+}
+
 static const char *backend_name(unsigned index)
 {
     return rd_backend_kind_name((enum rd_backend_kind)index);
@@ -82,6 +95,38 @@ static const struct rd_yaml_field webhooks_fields[] = {
 static const struct rd_yaml_schema webhooks_schema = {webhooks_fields, COUNT(webhooks_fields), 0,
                                                       NULL};
 
+#define LIMIT_ROWS(at)                                                                             \
+    {"rate", RD_YAML_UNSIGNED, at(rate), .min = 0, .max = 1000000},                                \
+        {"burst", RD_YAML_UNSIGNED, at(burst), .min = 1, .max = 1000000},                          \
+        {"concurrency", RD_YAML_UNSIGNED, at(concurrency), .min = 0, .max = 1000000},              \
+        {"queue_depth", RD_YAML_UNSIGNED, at(queue_depth), .min = 0, .max = 1000000},              \
+        {"priority", RD_YAML_ENUM, at(priority), .name_of = priority_name},
+#define LIMITS_AT(member) AT(limits.member)
+#define TENANT_AT(member) .offset = offsetof(struct rd_config_raw_limits, member)
+
+static const struct rd_yaml_field limits_fields[] = {LIMIT_ROWS(LIMITS_AT)};
+static const struct rd_yaml_schema limits_schema = {limits_fields, COUNT(limits_fields), 0, NULL};
+
+static const struct rd_yaml_field tenant_fields[] = {
+    {"name", RD_YAML_STRING, .required = true, TENANT_AT(name), .form = &rd_yaml_form_name},
+    LIMIT_ROWS(TENANT_AT)};
+static const struct rd_config_raw_limits tenant_defaults = {
+    NULL, RD_CONFIG_UNSAID, RD_CONFIG_UNSAID, RD_CONFIG_UNSAID, RD_CONFIG_UNSAID, RD_CONFIG_UNSAID};
+static const struct rd_yaml_schema tenant_schema = {
+    tenant_fields, COUNT(tenant_fields), sizeof(struct rd_config_raw_limits), &tenant_defaults};
+
+static const struct rd_yaml_field sync_fields[] = {
+    {"wait", RD_YAML_DURATION, AT(sync_wait_ms), .min = 100, .max = 24 * 3600000},
+    {"on_disconnect", RD_YAML_ENUM, AT(on_disconnect), .name_of = on_disconnect_name},
+};
+static const struct rd_yaml_schema sync_schema = {sync_fields, COUNT(sync_fields), 0, NULL};
+
+static const struct rd_yaml_field jobs_fields[] = {
+    {"keep_days", RD_YAML_UNSIGNED, AT(keep_days), .min = 0, .max = 36500},
+    {"idempotency_hours", RD_YAML_UNSIGNED, AT(idempotency_hours), .min = 1, .max = 24 * 365},
+};
+static const struct rd_yaml_schema jobs_schema = {jobs_fields, COUNT(jobs_fields), 0, NULL};
+
 static const struct rd_yaml_field engine_fields[] = {
     {"name", RD_YAML_STRING, .required = true, ENGINE_AT(name), .form = &rd_yaml_form_name},
     {"type", RD_YAML_ENUM, .required = true, ENGINE_AT(type),
@@ -107,6 +152,10 @@ static const struct rd_yaml_field fields[] = {
     {"store", RD_YAML_SUBMAP, .schema = &store_schema},
     {"fetch", RD_YAML_SUBMAP, .schema = &fetch_schema},
     {"webhooks", RD_YAML_SUBMAP, .schema = &webhooks_schema},
+    {"limits", RD_YAML_SUBMAP, .schema = &limits_schema},
+    {"tenants", RD_YAML_MAPS, AT(tenants), .max = RD_CONFIG_TENANTS_MAX, .schema = &tenant_schema},
+    {"sync", RD_YAML_SUBMAP, .schema = &sync_schema},
+    {"jobs", RD_YAML_SUBMAP, .schema = &jobs_schema},
     {"engines", RD_YAML_MAPS, AT(engines), .max = RD_CONFIG_ENGINES_MAX, .schema = &engine_schema},
 };
 const struct rd_yaml_schema rd_config_schema = {fields, COUNT(fields), 0, NULL};
@@ -118,4 +167,8 @@ const struct rd_config_raw rd_config_defaults = {
     .pack_bytes = MIB(256),
     .own_file_bytes = 0, /* not said: 16 MiB, or half a pack when that is less */
     .min_free_bytes = GIB(1),
+    .limits = {NULL, 100, 1000, 0, 100000, 0},
+    .sync_wait_ms = 50000,
+    .keep_days = 30,
+    .idempotency_hours = 24,
 };

@@ -20,10 +20,21 @@ struct rd_config_raw_engine {
     struct rd_yaml_list models; /* of const char * */
 };
 
+struct rd_config_raw_limits {
+    const char *name;                                         /* of the tenant; NULL: everybody's */
+    unsigned rate, burst, concurrency, queue_depth, priority; /* RD_CONFIG_UNSAID: as everybody */
+};
+#define RD_CONFIG_UNSAID UINT32_MAX
+
 struct rd_config_raw {
     const char *public_url, *catalogue;
     unsigned threads, durability;
     unsigned log_format, log_level;
+    struct rd_config_raw_limits limits;
+    struct rd_yaml_list tenants; /* of struct rd_config_raw_limits */
+    uint64_t sync_wait_ms;
+    unsigned on_disconnect;
+    unsigned keep_days, idempotency_hours;
     struct rd_yaml_list cors_origins; /* of const char * */
     uint64_t pack_bytes, own_file_bytes, min_free_bytes;
     unsigned retention_days;

@@ -26,6 +26,10 @@ static const char whole[] =
     "store: {pack_size: 64MiB, own_file_over: 8MiB, min_free: 0, retention_days: 30}\n"
     "fetch: {allow_hosts: [images.internal, 10.0.0.5, 'fd00::1'], ca_file: /etc/own.pem}\n"
     "webhooks: {allow_hosts: [hooks.internal], ca_file: /etc/hooks.pem}\n"
+    "limits: {rate: 10, burst: 20, concurrency: 3, queue_depth: 40, priority: high}\n"
+    "tenants: [{name: acme, rate: 0, priority: normal}, {name: b, queue_depth: 0}]\n"
+    "sync: {wait: 5s, on_disconnect: finish}\n"
+    "jobs: {keep_days: 0, idempotency_hours: 1}\n"
     "engines:\n"
     "  - {name: painter, type: builtin, slots: 2, models: [builtin/plasma]}\n"
     "  - {name: box1, type: http, url: \"http://10.0.0.5:9000/generate\", slots: 4,\n"
@@ -142,6 +146,19 @@ static void a_whole_file(void **state)
     assert_int_equal(config->fetch_allow_hosts_count, 3);
     assert_string_equal(config->fetch_ca_file, "/etc/own.pem");
     assert_string_equal(config->fetch_allow_hosts[2], "fd00::1");
+    const struct rd_config_limits *acme = rd_config_limits_of(config, "acme");
+    assert_int_equal(acme->rate, 0);
+    assert_int_equal(acme->burst, 20);
+    assert_int_equal(acme->concurrency, 3);
+    assert_false(acme->high);
+    assert_int_equal(rd_config_limits_of(config, "b")->queue_depth, 0);
+    assert_true(rd_config_limits_of(config, "b")->high);
+    assert_ptr_equal(rd_config_limits_of(config, "others"), &config->limits);
+    assert_int_equal(config->limits.rate, 10);
+    assert_int_equal(config->sync_wait_ms, 5000);
+    assert_int_equal(config->on_disconnect, RD_CONFIG_FINISH);
+    assert_int_equal(config->keep_days, 0);
+    assert_int_equal(config->idempotency_hours, 1);
     assert_int_equal(config->webhooks_allow_hosts_count, 1);
     assert_string_equal(config->webhooks_allow_hosts[0], "hooks.internal");
     assert_string_equal(config->webhooks_ca_file, "/etc/hooks.pem");
@@ -226,12 +243,17 @@ static void each_row_refuses(void **state)
          "webhooks.allow_hosts[0]: " HOST "\"https://a/\""},
         {"webhooks: {allow: []}",
          "webhooks.allow: unknown key; expected one of allow_hosts, ca_file"},
+        {"tenants: [{name: a}, {name: a}]",
+         "tenants[1].name: expected a name that tenants[0] does not have, got \"a\""},
+        {"sync: {on_disconnect: detach}",
+         "sync.on_disconnect: expected one of cancel, finish, got \"detach\""},
         {"engines:", "engines: expected a list of 0 to 128 maps, got nothing"},
         {"engines: {}", "engines: expected a list of 0 to 128 maps, got a map"},
         {"engines: [box1]", "engines[0]: expected a map, got \"box1\""},
         {"treads: 2", "treads: unknown key; did you mean \"threads\"?"},
         {"listen: x", "listen: unknown key; expected one of public_url, threads, durability, "
-                      "catalogue, log, cors, store, fetch, webhooks, engines"},
+                      "catalogue, log, cors, store, fetch, webhooks, limits, tenants, "
+                      "sync, jobs, engines"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         RD_AUTO_BUF struct rd_buf yaml, message;
