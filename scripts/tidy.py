@@ -31,6 +31,7 @@ LAYERS = {
     "request": ["base", "core", "media/media.h", "catalogue/catalogue.h"],
     "config": ["base", "core", "yaml", "cas/cas.h", "engine/engine.h"],
     "fetch": ["base"],
+    "webhook": ["base", "fetch", "store/jobs.h", "store/store.h"],
     "provenance": ["base", "core", "engine/engine.h"],
     "signer": ["base", "provenance/signer_proto.h", "provenance/statement.h"],
     "engine": ["base", "core", "media/media.h"],
@@ -64,6 +65,8 @@ SECRETS = r"(?:memcmp|strcmp|strncmp)\s*\([^;]*(?:secret|token|key_text|pepper|s
 TESTED_ELSEWHERE = {
     "src/cas/": "tests/unit/cas/cas_test.c",  # one store behind one face; recover_test.c kills it at every step
     "src/cli/": "tests/blackbox/test_clients.py",
+    "src/core/queue_check.c": "tests/unit/core/queue_fixture.h",  # asked after every step of every test
+    "src/core/queue_timer.c": "tests/unit/core/queue_test.c",
     "src/engine/builtin/": "tests/unit/engine/builtin_test.c",
     "src/engine/engine.c": "tests/unit/engine/conformance.c",
     "src/engine/http/": "tests/unit/engine/http_test.c",
@@ -91,8 +94,6 @@ TESTED_ELSEWHERE = {
     "src/request/request_fields.c": "tests/unit/request/openapi_check.py",
     "src/signer/": "tests/unit/provenance/signer_test.c",
     "src/store/": "tests/unit/store/store_test.c",
-    "src/ws/ask.c": "tests/unit/ws/server_test.c",
-    "src/ws/conn.c": "tests/unit/ws/server_test.c",
 }
 
 # Machine paths and package hosts have no business here, nor do the words below (in rot13, so that this file

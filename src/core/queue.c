@@ -7,8 +7,8 @@
  * once. An event causes at most three actions; timers and slots go on only while there is room for
  * as many again, so no action is ever lost.
  *
- * Two counts follow a job through its states, and each has one place where it goes up and one where
- * it goes down: queued (rd_queue_enter, rd_queue_leave) and running (rd_queue_start, stop_running).
+ * Two counts follow a job through its states: queued goes up and down with rd_queue_enter and
+ * rd_queue_leave, running with rd_queue_start and stop_running or unlease.
  * A slot is its engine's, not its job's: SLOT gives it back, or LEASING ends before there is a run.
  */
 #include "core/queue_internal.h"
@@ -97,7 +97,7 @@ void rd_queue_start(struct rd_queue *queue, uint32_t job, uint32_t backend,
     action->attempt = it->attempt;
 }
 
-/* LEASING, RUNNING or STOPPING is over. */
+/* RUNNING or STOPPING is over. */
 static void stop_running(struct rd_queue *queue, uint32_t job, uint64_t took_ns)
 {
     queue->jobs[job].token = 0;
@@ -105,11 +105,13 @@ static void stop_running(struct rd_queue *queue, uint32_t job, uint64_t took_ns)
     rd_queue_tenant_run(queue, queue->jobs[job].tenant, -1);
 }
 
-/* The same for LEASING: no engine has begun, so the slot is free at once. */
+/* LEASING is over: no engine has begun, so the slot is free at once, and nothing was used. */
 static void unlease(struct rd_queue *queue, uint32_t job)
 {
+    queue->jobs[job].token = 0;
     queue->backends[queue->jobs[job].backend].taken--;
-    stop_running(queue, job, 0);
+    rd_queue_refund(queue, job);
+    rd_queue_tenant_run(queue, queue->jobs[job].tenant, -1);
 }
 
 void rd_queue_finish(struct rd_queue *queue, uint32_t job, enum rd_job_end end,

@@ -5,19 +5,21 @@
  * A flow is in its heap exactly when it has a job that waits and its tenant may start one more. The
  * heap is by virtual time, in microseconds of device time; ties go to the flow that was served
  * longest ago. Starting a job adds its estimate to its flow, the end of the run corrects that to
- * what it took.
+ * what it took, at least an eighth of the estimate: else a tenant whose jobs fail at once could run
+ * thousands of them before the first of another.
  *
- * A flow that comes into the heap begins at the least virtual time in there (never below its own):
- * it goes next, or nearly, and cannot use up now what it left idle before. When the heap is empty
- * it begins at the highest time that the lane has seen: nobody waits, so whatever others have used
- * so far was at nobody's expense, and is forgotten for all of them.
+ * A flow that comes into the heap begins at the time that the last start had, or the least one in
+ * there (never below its own): it goes next, or nearly, and cannot use up now what it left idle
+ * before. When the heap is empty it begins at the highest time that the lane has seen: nobody
+ * waits, so whatever others have used so far was at nobody's expense, and is forgotten for all of
+ * them.
  *
  * The bound: of two flows that stay in one heap for a while, the device time of runs that ended
- * differs by at most (6 S + 6) C, S being the slots that serve the class and C the longest run or
- * estimate, however long that while is. For a start happens at the least virtual time, so times in
- * one heap are apart by at most one charge and the corrections that are out, S of each sign; and
- * what a flow was charged differs from what its ended runs took by at most its S runs before and
- * after. The simulator checks it. */
+ * differs by at most (6 S + 6) C, S being the runs at once and C the longest run or estimate,
+ * however long that while is. For a start happens at the least virtual time, so times in one heap
+ * are apart by at most one charge and the corrections that are out, S of each sign; and what a flow
+ * was charged differs from what its ended runs took by at most its S runs before and after.
+ * tests/simulate checks it. */
 #include "core/admission.h"
 #include "core/queue_internal.h"
 
@@ -92,10 +94,13 @@ static void insert(struct rd_queue *queue, uint32_t flow)
 {
     const uint32_t class_lane = queue->flows[flow].class_lane;
     struct class_lane *line = &queue->class_lanes[class_lane];
-    const uint64_t begin =
-        line->heap_len == 0 ? line->top_us : queue->flows[queue->heaps[class_lane][1]].vtime_us;
-    if (queue->flows[flow].vtime_us < begin) {
-        queue->flows[flow].vtime_us = begin;
+    uint64_t begin_us = line->top_us;
+    if (line->heap_len != 0) {
+        const uint64_t least_us = queue->flows[queue->heaps[class_lane][1]].vtime_us;
+        begin_us = least_us < line->start_us ? least_us : line->start_us;
+    }
+    if (queue->flows[flow].vtime_us < begin_us) {
+        queue->flows[flow].vtime_us = begin_us;
     }
     line->heap_len++;
     put(queue, class_lane, line->heap_len, flow);
@@ -296,17 +301,32 @@ void rd_queue_charge(struct rd_queue *queue, uint32_t job)
     queue->starts++;
     queue->classes[it->class_].served = queue->starts;
     queue->flows[it->flow].served = queue->starts;
+    struct class_lane *line = &queue->class_lanes[queue->flows[it->flow].class_lane];
+    if (line->start_us < queue->flows[it->flow].vtime_us) {
+        line->start_us = queue->flows[it->flow].vtime_us;
+    }
     set_vtime(queue, it->flow, rd_queue_add(queue->flows[it->flow].vtime_us, it->charged_us));
+}
+
+static void replace_charge(struct rd_queue *queue, uint32_t job, uint64_t took_us)
+{
+    struct job *it = &queue->jobs[job];
+    const uint64_t with_us = rd_queue_add(queue->flows[it->flow].vtime_us, took_us);
+    const uint64_t charged_us = it->charged_us;
+    it->charged_us = 0;
+    set_vtime(queue, it->flow, with_us > charged_us ? with_us - charged_us : 0);
 }
 
 void rd_queue_correct(struct rd_queue *queue, uint32_t job, uint64_t took_ns)
 {
-    struct job *it = &queue->jobs[job];
     const uint64_t took_us = limited(took_ns) / RD_QUEUE_NS_PER_US;
-    const uint64_t with = rd_queue_add(queue->flows[it->flow].vtime_us, took_us);
-    const uint64_t charged = it->charged_us;
-    it->charged_us = 0;
-    set_vtime(queue, it->flow, with > charged ? with - charged : 0);
+    const uint64_t least_us = queue->jobs[job].charged_us / RD_QUEUE_CHARGE_PART;
+    replace_charge(queue, job, took_us > least_us ? took_us : least_us);
+}
+
+void rd_queue_refund(struct rd_queue *queue, uint32_t job)
+{
+    replace_charge(queue, job, 0);
 }
 
 /* One eighth of each new value. */

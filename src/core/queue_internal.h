@@ -22,6 +22,7 @@
 /* One run is charged at most a day: what a wrong clock of an engine can do to its tenant. */
 #define RD_QUEUE_RUN_NS_MAX (86400ull * 1000000000ull)
 #define RD_QUEUE_UNIT_NS_GUESS 50000000ull /* until a class has been observed: one step, 50 ms */
+#define RD_QUEUE_CHARGE_PART 8ull          /* a run is charged at least 1 / this of its estimate */
 #define RD_QUEUE_NS_PER_US 1000ull
 
 struct job {
@@ -73,7 +74,8 @@ struct class_ {
 };
 
 struct class_lane {
-    uint64_t top_us; /* the highest virtual time that any of its flows ever had */
+    uint64_t top_us;   /* the highest virtual time that any of its flows ever had */
+    uint64_t start_us; /* the highest virtual time that a job was started at */
     uint32_t heap_len;
     uint32_t waiting; /* jobs in QUEUED */
     uint32_t flows;   /* that have a job in QUEUED */
@@ -175,9 +177,11 @@ void rd_queue_wait_remove(struct rd_queue *queue, uint32_t job);
 /* After the tenant's limits changed, or its running jobs by `change`. */
 void rd_queue_tenant_run(struct rd_queue *queue, uint32_t tenant, int change);
 void rd_queue_tenant_sync(struct rd_queue *queue, uint32_t tenant);
-/* The job's flow pays the estimate of its run; later, what the run really took instead. */
+/* The job's flow pays the estimate of its run; later, instead, what the run really took; or
+ * nothing, because there was none. */
 void rd_queue_charge(struct rd_queue *queue, uint32_t job);
 void rd_queue_correct(struct rd_queue *queue, uint32_t job, uint64_t took_ns);
+void rd_queue_refund(struct rd_queue *queue, uint32_t job);
 /* A run of this class took so long; only those that succeeded teach. */
 void rd_queue_learn(struct rd_queue *queue, uint32_t job, uint64_t took_ns);
 /* The backend for one more run of the class; *ret_backend only with TAKE. */
