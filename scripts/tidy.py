@@ -94,6 +94,8 @@ TESTED_ELSEWHERE = {
     "src/request/request_fields.c": "tests/unit/request/openapi_check.py",
     "src/signer/": "tests/unit/provenance/signer_test.c",
     "src/store/": "tests/unit/store/store_test.c",
+    "src/webhook/outbox.c": "tests/unit/webhook/sender_test.c",
+    "src/webhook/try.c": "tests/unit/webhook/sender_test.c",
 }
 
 # Machine paths and package hosts have no business here, nor do the words below (in rot13, so that this file

@@ -46,4 +46,13 @@
 #define RD_LIMIT_FETCH_CONNECT_MS 5000
 #define RD_LIMIT_FETCH_TOTAL_MS 30000
 
+/* Webhooks */
+#define RD_LIMIT_WEBHOOK_BODY 20000 /* bytes: what receivers of Standard Webhooks expect at most */
+#define RD_LIMIT_WEBHOOK_CONNECT_MS 5000
+#define RD_LIMIT_WEBHOOK_TIME_MS 20000 /* of one try */
+#define RD_LIMIT_WEBHOOKS_OPEN 256     /* tries at once */
+#define RD_LIMIT_WEBHOOKS_HOST 8       /* of them to one host: it is somebody else's server */
+#define RD_LIMIT_WEBHOOKS_TENANT 64    /* and of one tenant, however many hosts it names */
+#define RD_LIMIT_WEBHOOK_TESTS_TENANT 4 /* test messages that wait for an answer */
+
 #endif
