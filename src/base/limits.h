@@ -41,6 +41,15 @@
 #define RD_LIMIT_PROBLEMS 32 /* problems listed in one validation answer */
 #define RD_LIMIT_URL 2048    /* image and mask URLs */
 
+/* WebSockets */
+#define RD_LIMIT_WS_CONNECTIONS 8192        /* file descriptors, 16 KiB each */
+#define RD_LIMIT_WS_CONNECTIONS_TENANT 2048 /* so that no tenant takes them all */
+#define RD_LIMIT_WS_MESSAGE RD_MIB(1)       /* as JSON_BODY: what a request may be without pictures */
+#define RD_LIMIT_WS_QUEUE RD_MIB(1)         /* waits for one slow reader */
+#define RD_LIMIT_WS_HELD RD_MIB(256)        /* messages of all connections, each way */
+#define RD_LIMIT_WS_REQUESTS 64             /* unanswered, of one connection */
+#define RD_LIMIT_WS_JOBS 1024               /* watched on one connection */
+
 /* Source images over https */
 #define RD_LIMIT_FETCH_HOPS 3
 #define RD_LIMIT_FETCH_CONNECT_MS 5000
