@@ -19,7 +19,7 @@ COLUMNS, COLUMNS_PYTHON, FUNCTION_LINES, FILE_LINES, README_LINES, PARAMETERS = 
 
 # What each folder of src/ may include besides itself: folders, or single headers of folders.
 EVERYTHING_BELOW = ["base", "core", "yaml", "media", "cas/cas.h", "store/store.h", "catalogue", "request", "config",
-                    "fetch", "provenance", "engine/engine.h", "http", "ws/ws.h", "ws/handshake.h", "jobs/jobs.h", "store/jobs.h"]
+                    "fetch", "webhook", "provenance", "engine/engine.h", "http", "ws/ws.h", "ws/handshake.h", "jobs/jobs.h", "store/jobs.h"]
 LAYERS = {
     "base": [],
     "core": ["base"],
@@ -84,6 +84,7 @@ TESTED_ELSEWHERE = {
     "src/gateway/runtime.c": "tests/blackbox/test_life.py",
     "src/gateway/sources.c": "tests/blackbox/test_sources.py",
     "src/gateway/uploads.c": "tests/blackbox/test_storage.py",
+    "src/gateway/webhooks.c": "tests/blackbox/test_webhooks.py",
     "src/http/loop.c": "tests/unit/http/server_test.c",
     "src/http/watch.c": "tests/unit/http/suspend_test.c",
     "src/librender/answer.c": "tests/unit/librender/client_test.c",

@@ -23,6 +23,7 @@ struct rd_gateway {
     struct rd_cas *cas;
     struct rd_store *store;
     struct rd_signer *signer;
+    struct rd_webhook_sender *webhooks; /* the outbox's worker */
     struct rd_pool *pool;
     struct rd_pool *fetchers;      /* only waits for other people's hosts: never to be waited for */
     _Atomic unsigned fetching[64]; /* by owner: RD_LIMIT_FETCHES_TENANT each */
@@ -87,6 +88,11 @@ void rd_upload_put(struct rd_call *call);
 void rd_keys_create(struct rd_call *call); /* keys.c */
 void rd_keys_list(struct rd_call *call);
 void rd_keys_revoke(struct rd_call *call);
+void rd_webhooks_list(struct rd_call *call); /* webhooks.c */
+void rd_webhooks_replay(struct rd_call *call);
+void rd_webhooks_test(struct rd_call *call);
+void rd_webhooks_secret(struct rd_call *call);
+void rd_webhooks_rotate(struct rd_call *call);
 void rd_info_models(struct rd_call *call); /* info.c */
 void rd_info_aliases(struct rd_call *call);
 void rd_info_loras(struct rd_call *call);

@@ -25,6 +25,8 @@
 #include "gateway/data.h"
 #include "gateway/gateway.h"
 #include "gateway/options.h"
+#include "gateway/webhooks.h"
+#include "webhook/sender.h"
 
 enum {
     HOUSEKEEPING_MS = 500,
@@ -66,6 +68,10 @@ static void reload(struct rd_gateway *gateway, const char *config_path)
     gateway->runtime = fresh;
     pthread_mutex_unlock(&gateway->runtime_lock);
     rd_runtime_unref(old);
+    const struct rd_fetch_options hosts = rd_webhooks_options(fresh->config);
+    if (rd_webhook_configure(gateway->webhooks, &hosts) != RD_OK) {
+        rd_log(RD_LOG_ERROR, "no memory for webhooks.allow_hosts; the old ones stay", NULL);
+    }
     atomic_fetch_add(&gateway->metrics.reloads_ok, 1);
     rd_log(RD_LOG_INFO, "reloaded", NULL);
 }
@@ -189,6 +195,8 @@ static rd_err start_parts(struct rd_gateway *gateway, const struct rd_gateway_op
     };
     RD_TRY(rd_cas_open(&cas, &gateway->cas, why));
     RD_TRY(rd_pool_start(FETCH_THREADS, &gateway->fetchers));
+    const struct rd_fetch_options hosts = rd_webhooks_options(config);
+    RD_TRY(rd_webhook_start(gateway->store, &hosts, &gateway->webhooks, why));
     return rd_pool_start(POOL_THREADS, &gateway->pool);
 }
 
@@ -221,6 +229,7 @@ static rd_err listen_http(struct rd_gateway *gateway, const struct rd_gateway_op
 /* The reverse of the start; every part may be missing. */
 static void stop_parts(struct rd_gateway *gateway)
 {
+    rd_webhook_stop(gateway->webhooks); /* what waits for a test message is answered */
     if (gateway->http != NULL) {
         rd_http_stop(gateway->http);
     }
