@@ -105,7 +105,8 @@ enum rd_ws_state {
 
 struct rd_ws_conn {
     struct rd_ws *ws;
-    struct rd_ws_conn *next, *next_dirty, *next_arrival;
+    struct rd_ws_conn *next, *next_served, *next_arrival;
+    struct rd_ws_conn *next_dirty; /* lock */
     void *session;
     uint64_t owner;
     struct rd_ws_socket socket; /* `extra` is a copy */

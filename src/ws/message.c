@@ -144,7 +144,7 @@ static const char *text_of(const json_t *object, const char *name, const char *n
 
 void rd_ws_write_refusal(struct rd_buf *out, const char *id, const char *json)
 {
-    static const char *const kept[] = {"request_id", "retriable", "details"};
+    static const char *const kept[] = {"request_id", "retriable", "retry_after_s", "details"};
     json_t *error = json_loads(json, 0, NULL);
     const struct rd_err_info *none = rd_err_info(RD_ERR_INTERNAL);
     begin_error(out, id, "", text_of(error, "error", none->code),

@@ -290,14 +290,13 @@ static void serve_dirty(struct rd_ws *ws, uint64_t now_ns)
     struct rd_ws_conn *dirty = ws->dirty;
     ws->dirty = NULL;
     for (struct rd_ws_conn *conn = dirty; conn != NULL; conn = conn->next_dirty) {
-        conn->dirty = false;
+        conn->dirty = false; /* from now on it may be touched again, and then next_dirty changes */
+        conn->next_served = conn->next_dirty;
     }
     (void)pthread_mutex_unlock(&ws->lock);
-    while (dirty != NULL) {
-        struct rd_ws_conn *conn = dirty;
-        dirty = conn->next_dirty;
-        rd_ws_reap_subs(conn, false);
-        rd_ws_conn_step(conn, 0, now_ns);
+    for (; dirty != NULL; dirty = dirty->next_served) {
+        rd_ws_reap_subs(dirty, false);
+        rd_ws_conn_step(dirty, 0, now_ns);
     }
 }
 
