@@ -121,8 +121,13 @@ int rd_cli_verify(struct rd_cli *cli);
 int rd_cli_keys_create(struct rd_cli *cli);
 int rd_cli_keys_list(struct rd_cli *cli);
 int rd_cli_keys_revoke(struct rd_cli *cli);
+int rd_cli_webhooks_list(struct rd_cli *cli);
+int rd_cli_webhooks_replay(struct rd_cli *cli);
+int rd_cli_webhooks_test(struct rd_cli *cli);
+int rd_cli_webhooks_secret(struct rd_cli *cli);
 int rd_cli_completion(struct rd_cli *cli);
 extern const struct rd_cli_option rd_cli_generate_options[], rd_cli_fetch_options[],
-    rd_cli_verify_options[], rd_cli_keys_create_options[];
+    rd_cli_verify_options[], rd_cli_keys_create_options[], rd_cli_webhooks_list_options[],
+    rd_cli_webhooks_secret_options[];
 
 #endif

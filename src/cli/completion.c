@@ -21,6 +21,14 @@ static void print_first_words(void)
     }
 }
 
+/* A command of two words whose first word stands here for the first time begins a group. */
+static bool begins_group(const struct rd_cli_command *command)
+{
+    size_t len = strcspn(command->name, " ");
+    return command->name[len] == ' ' &&
+           (command == rd_cli_commands || strncmp(command[-1].name, command->name, len + 1) != 0);
+}
+
 static void print_second_words(const char *first, size_t len)
 {
     for (const struct rd_cli_command *c = rd_cli_commands; c->name != NULL; c++) {
@@ -63,6 +71,18 @@ static void print_bash_command(const struct rd_cli_command *command)
     (void)printf("        ;;\n");
 }
 
+static void print_bash_group(const char *name, int len)
+{
+    (void)printf("    if [[ $command == %.*s ]]; then\n"
+                 "        if (( COMP_CWORD == 2 )); then\n"
+                 "            COMPREPLY=($(compgen -W '",
+                 len, name);
+    print_second_words(name, (size_t)len);
+    (void)printf("' -- \"$word\"))\n            return\n        fi\n"
+                 "        command=\"%.*s ${COMP_WORDS[2]}\"\n    fi\n",
+                 len, name);
+}
+
 static void print_bash(void)
 {
     (void)printf("# Completion of render for bash; written by `render completion bash`.\n"
@@ -74,12 +94,12 @@ static void print_bash(void)
                  "        COMPREPLY=($(compgen -W '");
     print_first_words();
     (void)printf("help' -- \"$word\"))\n        return\n    fi\n");
-    (void)printf("    if [[ $command == keys ]]; then\n"
-                 "        if (( COMP_CWORD == 2 )); then\n"
-                 "            COMPREPLY=($(compgen -W '");
-    print_second_words("keys", 4);
-    (void)printf("' -- \"$word\"))\n            return\n        fi\n"
-                 "        command=\"keys ${COMP_WORDS[2]}\"\n    fi\n    case $command in\n");
+    for (const struct rd_cli_command *c = rd_cli_commands; c->name != NULL; c++) {
+        if (begins_group(c)) {
+            print_bash_group(c->name, (int)strcspn(c->name, " "));
+        }
+    }
+    (void)printf("    case $command in\n");
     for (const struct rd_cli_command *c = rd_cli_commands; c->name != NULL; c++) {
         print_bash_command(c);
     }
@@ -139,8 +159,9 @@ static void print_fish_command(const struct rd_cli_command *command)
     }
     print_fish_quoted(command->summary);
     (void)putchar('\n');
-    (void)snprintf(condition, sizeof condition, "__fish_seen_subcommand_from %s",
-                   second != NULL ? second : command->name);
+    (void)snprintf(condition, sizeof condition, "__fish_seen_subcommand_from %.*s%s%s", (int)len,
+                   command->name, second != NULL ? "; and __fish_seen_subcommand_from " : "",
+                   second != NULL ? second : "");
     const struct rd_cli_option *option = NULL;
     for (size_t i = 0; (option = rd_cli_option_at(command, i)) != NULL; i++) {
         print_fish_option(option, condition);
@@ -155,9 +176,12 @@ static void print_fish_command(const struct rd_cli_command *command)
 static void print_fish(void)
 {
     (void)printf("# Completion of render for fish; written by `render completion fish`.\n"
-                 "complete -c render -f\n"
-                 "complete -c render -n __fish_use_subcommand -a keys -d 'API keys'\n");
+                 "complete -c render -f\n");
     for (const struct rd_cli_command *c = rd_cli_commands; c->name != NULL; c++) {
+        if (begins_group(c)) {
+            (void)printf("complete -c render -n __fish_use_subcommand -a %.*s\n",
+                         (int)strcspn(c->name, " "), c->name);
+        }
         print_fish_command(c);
     }
 }

@@ -82,6 +82,34 @@ const struct rd_cli_command rd_cli_commands[] = {
      "Example:\n"
      "  render keys revoke key_0V8zT3kQ1mXw5bYc7nRd2s\n",
      NULL, NULL, rd_cli_keys_revoke},
+    {"webhooks list", "", 0, 0, "list messages to webhooks, newest first",
+     "Shows your tenant's; an administrator's key shows all tenants'. A message is tried ten\n"
+     "times over three days. `disabled`: the endpoint answered 410, it wants no more.\n"
+     "\n"
+     "Example:\n"
+     "  render webhooks list --status failed\n",
+     rd_cli_webhooks_list_options, NULL, rd_cli_webhooks_list},
+    {"webhooks replay", "ID", 1, 1, "send a message again, now",
+     "ID is the message's (msg_...) as `render webhooks list` shows it. It is sent from the\n"
+     "first try on, with the same id; an endpoint that was disabled gets messages again.\n"
+     "\n"
+     "Example:\n"
+     "  render webhooks replay msg_0V8zT3kQ1mXw5bYc7nRd2s\n",
+     NULL, NULL, rd_cli_webhooks_replay},
+    {"webhooks test", "URL", 1, 1, "send one signed test message, and say what came back",
+     "Exit code 0: the endpoint took it (2xx); 9: it did not.\n"
+     "\n"
+     "Example:\n"
+     "  render webhooks test https://app.example.org/hooks/render\n",
+     NULL, NULL, rd_cli_webhooks_test},
+    {"webhooks secret", "", 0, 0, "print the secret that messages are verified with",
+     "whsec_... for every library of Standard Webhooks. The public key (whpk_...), for those\n"
+     "that know v1a, goes to standard error, or with --json beside the secret.\n"
+     "\n"
+     "Examples:\n"
+     "  render webhooks secret > hook.secret\n"
+     "  render webhooks secret --rotate --json\n",
+     rd_cli_webhooks_secret_options, NULL, rd_cli_webhooks_secret},
     {"completion", "SHELL", 1, 1, "print a completion script for bash, zsh or fish",
      "Examples:\n"
      "  render completion bash > /etc/bash_completion.d/render\n"
@@ -122,7 +150,7 @@ static int unknown(int argc, char **argv)
             if (!group) {
                 (void)fprintf(stderr, "render: '%s' needs one of these:\n", argv[0]);
             }
-            (void)fprintf(stderr, "  render %-14s %s\n", command->name, command->summary);
+            (void)fprintf(stderr, "  render %-16s %s\n", command->name, command->summary);
             group = true;
         }
     }

@@ -158,7 +158,7 @@ static void print_overview(void)
                  "\n",
                  render_version());
     for (const struct rd_cli_command *command = rd_cli_commands; command->name != NULL; command++) {
-        (void)printf("  %-14s %s\n", command->name, command->summary);
+        (void)printf("  %-16s %s\n", command->name, command->summary);
     }
     (void)printf("\nOptions of every command:\n");
     print_options(rd_cli_common);
