@@ -197,21 +197,18 @@ void rd_http_reply_stream(struct rd_http_exchange *x, int status)
     rd_http_reply(x, status);
 }
 
-/* The socket gets a number that is ours, and its old one goes to an unconnected socket. */
-static bool take_over(struct rd_http_exchange *x)
+/* The socket gets the number `fd`, which is ours, and its old one goes to an unconnected socket.
+ * What fails here ends the stream, and libmicrohttpd then closes the connection. */
+static void take_over(struct rd_http_exchange *x, int fd)
 {
     int old = x->conn->fd;
-    int fd = fcntl(old, F_DUPFD_CLOEXEC, 0);
-    if (fd < 0) {
-        return false;
-    }
+    int one = 1;
     MHD_suspend_connection(x->connection); /* so it leaves the library's epoll set */
     struct rd_http_conn *conn = rd_http_conn_take_over(x->conn, fd, x);
-    bool ok = conn != NULL && dup3(x->server->idle_fd, old, O_CLOEXEC) >= 0;
     if (conn == NULL) {
         (void)close(fd);
     } else {
-        int one = 1;
+        bool ok = dup3(x->server->idle_fd, old, O_CLOEXEC) >= 0;
         (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
         pthread_mutex_lock(&x->stream.lock);
         x->conn = conn;
@@ -223,7 +220,6 @@ static bool take_over(struct rd_http_exchange *x)
     }
     MHD_resume_connection(x->connection);
     rd_http_loop_wake(x->loop);
-    return ok;
 }
 
 enum MHD_Result rd_http_stream_start(struct rd_http_exchange *x)
@@ -231,11 +227,12 @@ enum MHD_Result rd_http_stream_start(struct rd_http_exchange *x)
     pthread_mutex_lock(&x->stream.lock);
     bool dead = x->stream.dead;
     pthread_mutex_unlock(&x->stream.lock);
-    if (x->ours || dead || x->conn == NULL) {
+    int fd = x->ours || dead || x->conn == NULL ? -1 : fcntl(x->conn->fd, F_DUPFD_CLOEXEC, 0);
+    if (fd < 0) {
         return MHD_NO;
     }
     x->ours = true;
-    (void)take_over(x);
+    take_over(x, fd);
     return MHD_YES; /* it asks again */
 }
 

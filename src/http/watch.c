@@ -54,11 +54,11 @@ static bool put(struct rd_http_watch *watch, struct rd_http_conn *conn)
     return true;
 }
 
-static void ask(const struct rd_http_conn *conn, uint32_t events)
+static bool ask(const struct rd_http_conn *conn, uint32_t events)
 {
     struct epoll_event event = {.events = events | EPOLLRDHUP | EPOLLET,
                                 .data.u64 = (uint64_t)conn->generation << 32 | conn->slot};
-    (void)epoll_ctl(conn->watch->epoll_fd, EPOLL_CTL_ADD, conn->fd, &event);
+    return epoll_ctl(conn->watch->epoll_fd, EPOLL_CTL_ADD, conn->fd, &event) == 0;
 }
 
 struct rd_http_conn *rd_http_conn_open(struct rd_http_watch *watch, int fd, uint64_t deadline_ms)
@@ -78,7 +78,7 @@ struct rd_http_conn *rd_http_conn_open(struct rd_http_watch *watch, int fd, uint
         return NULL;
     }
     atomic_fetch_add(&watch->connections, 1);
-    ask(conn, 0);
+    (void)ask(conn, 0);
     return conn;
 }
 
@@ -97,8 +97,9 @@ struct rd_http_conn *rd_http_conn_take_over(struct rd_http_conn *old, int fd,
     watch->conns[conn->slot] = conn;
     old->slot = NO_SLOT;
     pthread_mutex_unlock(&watch->lock);
-    if (stream != NULL) {
-        ask(conn, EPOLLOUT); /* tells also what happened before */
+    if (stream != NULL && !ask(conn, EPOLLOUT)) { /* it tells also what happened before */
+        rd_http_conn_close(conn);
+        return NULL;
     }
     return conn;
 }

@@ -56,7 +56,8 @@ void rd_http_watch_hang_up(struct rd_http_watch *watch);
 /* NULL without memory or a free slot: such a connection works, but nobody sees its client leave. */
 struct rd_http_conn *rd_http_conn_open(struct rd_http_watch *watch, int fd, uint64_t deadline_ms);
 /* Gives its place to a connection of ours on `fd`, the same socket; `old` is then an empty shell
- * that is still to be closed. NULL without memory. A stream is watched, an upgraded one is not. */
+ * that is still to be closed. NULL without memory for it. A stream is watched, an upgraded one is
+ * not. */
 struct rd_http_conn *rd_http_conn_take_over(struct rd_http_conn *old, int fd,
                                             struct rd_http_exchange *stream);
 /* Forgets it; closes nothing. */

@@ -9,12 +9,11 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -434,6 +433,59 @@ static void an_answer_that_cannot_begin(void **state)
     assert_int_equal(stage.sent, 0);
 }
 
+/* Without a descriptor for the socket it cannot begin either. */
+static void a_stream_without_a_descriptor(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct rd_http_server *server = start(&stage, 1);
+    set(&stage, &stage.later);
+    int fd = harness_connect(server);
+    harness_text(fd, "%s", get);
+    struct rd_http_exchange *x = stream(&stage, 0);
+    struct rlimit usual;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &usual), 0);
+    struct rlimit none = {.rlim_cur = 1, .rlim_max = usual.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    rd_http_reply_stream(x, 200);
+    wait_for(&stage, &stage.gone, 1);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &usual), 0);
+    harness_expect_closed(fd);
+    rd_http_stream_end(x);
+    (void)close(fd);
+    stop(&stage, server);
+    assert_int_equal(stage.sent, 0);
+}
+
+static void stream_at_once(void *ctx, struct rd_http_exchange *x)
+{
+    (void)ctx;
+    rd_http_reply_header(x, "Content-Type", "text/event-stream");
+    rd_http_reply_stream(x, 200);
+    assert_true(rd_http_stream_write(x, "early\n", 6));
+    rd_http_stream_end(x);
+}
+
+/* From headers(): before the body, which is then read first, or never. */
+static void a_stream_instead_of_a_body(void **state)
+{
+    (void)state;
+    static const char *const more[] = {"Content-Length: 3\r\n\r\nabc",
+                                       "Content-Length: 99\r\nExpect: 100-continue\r\n\r\n",
+                                       "Content-Length: 9999999\r\n\r\nabc",
+                                       "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"};
+    const struct rd_http_app app = {.headers = stream_at_once};
+    struct rd_http_server *server = harness_start(&app, 1);
+    for (unsigned i = 0; i < sizeof more / sizeof *more; i++) {
+        int fd = harness_connect(server);
+        harness_text(fd, "POST / HTTP/1.1\r\nHost: h\r\n%s", more[i]);
+        expect_head(fd, true);
+        expect_text(fd, "6\r\nearly\n\r\n0\r\n\r\n");
+        (void)close(fd);
+    }
+    harness_stop(server);
+}
+
 static void quiesce_lets_streams_go_on_and_hanging_up_ends_them(void **state)
 {
     (void)state;
@@ -599,6 +651,8 @@ int main(void)
         cmocka_unit_test(a_client_that_leaves_is_noticed),
         cmocka_unit_test(a_client_that_resets_in_the_middle),
         cmocka_unit_test(an_answer_that_cannot_begin),
+        cmocka_unit_test(a_stream_without_a_descriptor),
+        cmocka_unit_test(a_stream_instead_of_a_body),
         cmocka_unit_test(quiesce_lets_streams_go_on_and_hanging_up_ends_them),
         cmocka_unit_test(stopping_with_ended_streams_that_wait),
         cmocka_unit_test(leaving_and_ending_race),
