@@ -16,9 +16,10 @@
  * Checkpoints are ours and not SQLite's automatic ones, for two reasons. SQLite swallows an error
  * of an automatic checkpoint, and a failed sync must never be overlooked. And it makes them inside
  * of the commit, so that those whose change is durable already wait for it. One is due each
- * CHECKPOINT_PAGES: rarer ones would stall the writer longer. */
+ * CHECKPOINT_PAGES: more often would cost more in all, more rarely stall the writer longer. */
 #include "store/db.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -29,18 +30,17 @@ enum {
     APPLICATION_ID = 0x524e4452, /* "RNDR" */
     BUSY_TIMEOUT_MS = 5000,      /* somebody looks at the file with sqlite3(1) */
     SYNCHRONOUS_FULL = 2,        /* as PRAGMA synchronous answers */
-    CHECKPOINT_PAGES = 1000,
+    CHECKPOINT_PAGES = 4000,     /* 16 MiB */
 };
 static const uint64_t full_check_bytes_max = RD_MIB(64);
 
 /* SQLite knows ENOSPC of a write as SQLITE_FULL; a quota, a limit of the file's size, and the WAL's
- * index that finds no room come as I/O errors. Nothing was written then, and nothing is in doubt.
- */
-static bool no_room(const struct rd_store_db *db, int rc)
+ * index that finds no room come as I/O errors. The write was refused then, and nothing is in doubt.
+ * (sqlite3_system_errno does not tell the reason of an error inside of a COMMIT.) */
+static bool no_room(int rc)
 {
-    bool grows = rc == SQLITE_IOERR_WRITE || rc == SQLITE_IOERR_SHMSIZE;
-    return grows && db->handle != NULL &&
-           rd_err_errno(sqlite3_system_errno(db->handle)) == RD_ERR_DISK_FULL;
+    return (rc == SQLITE_IOERR_WRITE || rc == SQLITE_IOERR_SHMSIZE) &&
+           rd_err_errno(errno) == RD_ERR_DISK_FULL;
 }
 
 /* Turns SQLite's result into ours and remembers what cannot be trusted again. */
@@ -59,7 +59,7 @@ static rd_err failure(struct rd_store_db *db, int rc)
         if (rc == SQLITE_IOERR_NOMEM) {
             return RD_ERR_NO_MEMORY;
         }
-        if (no_room(db, rc)) {
+        if (no_room(rc)) {
             return RD_ERR_DISK_FULL;
         }
         atomic_store(&db->failed, true);
@@ -273,12 +273,21 @@ static int note_wal(void *ctx, sqlite3 *handle, const char *name, int pages)
     return SQLITE_OK;
 }
 
-/* Copies the WAL's pages into the database, so that the WAL can begin anew with the next change.
- * When a reader or a full disk is in the way, it is tried again after as many pages more. */
+/* Copies the WAL's pages into the database, and lets the WAL begin anew with the next change. The
+ * second can only be while nobody reads; readers that come and go leave no such moment by chance,
+ * so their lock is taken for it. What somebody else's sqlite3(1) or a full disk holds up is tried
+ * again after as many pages more. */
 static rd_err checkpoint(struct rd_store_db *db)
 {
     db->checkpoint_at = db->wal_pages + CHECKPOINT_PAGES;
     int rc = sqlite3_wal_checkpoint_v2(db->handle, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+    if (rc == SQLITE_OK && db->reader != NULL) {
+        rd_store_db_lock(db->reader);
+        (void)sqlite3_busy_timeout(db->handle, 0); /* wait for no other program */
+        rc = sqlite3_wal_checkpoint_v2(db->handle, NULL, SQLITE_CHECKPOINT_RESTART, NULL, NULL);
+        (void)sqlite3_busy_timeout(db->handle, BUSY_TIMEOUT_MS);
+        rd_store_db_unlock(db->reader);
+    }
     rd_err err = rc == SQLITE_OK ? RD_OK : failure(db, rc);
     return atomic_load(&db->failed) ? err : RD_OK;
 }
@@ -456,41 +465,58 @@ rd_err rd_store_db_run(struct rd_store_db *db, enum rd_store_sql sql,
     return RD_OK;
 }
 
+/* sqlite3_column_value costs one look at the row where sqlite3_column_type and its like cost one
+ * each; what it gives is for one thread at a time, which the lock sees to. */
+const char *rd_store_column_ref(sqlite3_stmt *statement, int column, size_t *ret_len)
+{
+    sqlite3_value *value = sqlite3_column_value(statement, column);
+    if (sqlite3_value_type(value) != SQLITE_TEXT) {
+        return NULL;
+    }
+    const char *text = (const char *)sqlite3_value_text(value);
+    size_t len = (size_t)sqlite3_value_bytes(value);
+    if (text == NULL || memchr(text, '\0', len) != NULL) {
+        return NULL;
+    }
+    if (ret_len != NULL) {
+        *ret_len = len;
+    }
+    return text;
+}
+
 bool rd_store_column_text(sqlite3_stmt *statement, int column, char *ret, size_t room)
 {
-    if (sqlite3_column_type(statement, column) != SQLITE_TEXT) {
+    size_t len = 0;
+    const char *text = rd_store_column_ref(statement, column, &len);
+    if (text == NULL || len >= room) {
         return false;
     }
-    const unsigned char *text = sqlite3_column_text(statement, column);
-    size_t len = (size_t)sqlite3_column_bytes(statement, column);
-    if (text == NULL || len >= room || memchr(text, '\0', len) != NULL) {
-        return false;
-    }
-    memcpy(ret, text, len);
-    ret[len] = '\0';
+    memcpy(ret, text, len + 1);
     return true;
 }
 
 bool rd_store_column_u64(sqlite3_stmt *statement, int column, uint64_t *ret)
 {
-    if (sqlite3_column_type(statement, column) != SQLITE_INTEGER) {
+    sqlite3_value *value = sqlite3_column_value(statement, column);
+    if (sqlite3_value_type(value) != SQLITE_INTEGER) {
         return false;
     }
-    int64_t value = sqlite3_column_int64(statement, column);
-    if (value < 0) {
+    int64_t number = sqlite3_value_int64(value);
+    if (number < 0) {
         return false;
     }
-    *ret = (uint64_t)value;
+    *ret = (uint64_t)number;
     return true;
 }
 
 bool rd_store_column_blob(sqlite3_stmt *statement, int column, void *ret, size_t len)
 {
-    if (sqlite3_column_type(statement, column) != SQLITE_BLOB) {
+    sqlite3_value *value = sqlite3_column_value(statement, column);
+    if (sqlite3_value_type(value) != SQLITE_BLOB) {
         return false;
     }
-    const void *data = sqlite3_column_blob(statement, column);
-    if (data == NULL || (size_t)sqlite3_column_bytes(statement, column) != len) {
+    const void *data = sqlite3_value_blob(value);
+    if (data == NULL || (size_t)sqlite3_value_bytes(value) != len) {
         return false;
     }
     memcpy(ret, data, len);

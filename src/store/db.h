@@ -100,6 +100,7 @@ struct rd_store_db {
     /* The writer's: pages in the WAL after the last commit, and at how many the next checkpoint is
      * due. Under the lock. */
     int wal_pages, checkpoint_at;
+    struct rd_store_db *reader; /* the writer's: who must not read while the WAL begins anew */
 };
 
 /* Opens PATH (which exists), checks it, brings the schema up to date and prepares the statements. A
@@ -158,6 +159,9 @@ rd_err rd_store_db_run(struct rd_store_db *db, enum rd_store_sql sql,
 
 /* Columns, checked: false when the column is not of that type or does not fit. */
 bool rd_store_column_text(sqlite3_stmt *statement, int column, char *ret, size_t room);
+/* The text where SQLite has it, until the next step; NULL when it is none. `ret_len` may be NULL.
+ */
+const char *rd_store_column_ref(sqlite3_stmt *statement, int column, size_t *ret_len);
 bool rd_store_column_u64(sqlite3_stmt *statement, int column, uint64_t *ret);
 bool rd_store_column_blob(sqlite3_stmt *statement, int column, void *ret, size_t len);
 

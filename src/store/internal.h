@@ -122,7 +122,6 @@ rd_err rd_store_delivery_put(struct rd_store *store, const struct rd_job_write *
  * its lock. */
 rd_err rd_store_list_place(struct rd_store *store, enum rd_store_sql sql, const char *after,
                            uint64_t *ret) RD_MUST;
-const char *rd_store_column_ref(sqlite3_stmt *row, int column, size_t *ret_len);
 
 /* uploads.c */
 void rd_store_uploads_done(struct rd_store *store);

@@ -15,22 +15,6 @@
 #include "store/internal.h"
 #include "store/jobs.h"
 
-const char *rd_store_column_ref(sqlite3_stmt *row, int column, size_t *ret_len)
-{
-    if (sqlite3_column_type(row, column) != SQLITE_TEXT) {
-        return NULL;
-    }
-    const char *text = (const char *)sqlite3_column_text(row, column);
-    size_t len = (size_t)sqlite3_column_bytes(row, column);
-    if (text == NULL || memchr(text, '\0', len) != NULL) {
-        return NULL;
-    }
-    if (ret_len != NULL) {
-        *ret_len = len;
-    }
-    return text;
-}
-
 static bool column_below(sqlite3_stmt *row, int column, uint64_t end, uint64_t *ret)
 {
     return rd_store_column_u64(row, column, ret) && *ret < end;

@@ -141,6 +141,7 @@ static void free_store(struct rd_store *store)
 {
     rd_store_keys_done(store);
     rd_store_uploads_done(store);
+    store->writer.reader = NULL;
     rd_store_db_close(&store->reader);
     rd_store_db_close(&store->writer); /* last: it checkpoints, and removes the WAL */
     if (store->lock_fd >= 0) {
@@ -165,6 +166,7 @@ static rd_err open_all(struct rd_store *store, const char *dir, struct rd_why *w
     RD_TRY(rd_store_pepper_load(store, dir, why));
     RD_TRY(rd_store_keys_load(store, why));
     RD_TRY(rd_store_db_open_reader(&store->reader, path.data, why));
+    store->writer.reader = &store->reader;
     RD_TRY(rd_fs_sync_dir(dir, why)); /* the names of what was created */
     int rc = pthread_create(&store->flusher, NULL, flusher_main, store);
     return rc == 0 ? RD_OK : rd_why_errno(why, rc, "start", "a thread");
