@@ -50,7 +50,7 @@ struct rd_webhook_entry {
 
 struct rd_webhook_sender {
     struct rd_store *store;
-    unsigned hurry, total_ms;
+    unsigned hurry, total_ms, trouble_ms, stop_ms; /* hook.h */
     pthread_t thread;
     CURLM *multi;
 

@@ -129,7 +129,7 @@ static bool take_row(void *ctx, const struct rd_delivery *delivery)
 static void store_failed(struct rd_webhook_sender *sender)
 {
     sender->broken = !rd_store_healthy(sender->store);
-    sender->trouble_ns = rd_clock_mono_ns() + RD_WEBHOOK_TROUBLE_MS * NS_PER_MS;
+    sender->trouble_ns = rd_clock_mono_ns() + sender->trouble_ms * NS_PER_MS;
 }
 
 void rd_webhook_load(struct rd_webhook_sender *sender, uint64_t now_ms)

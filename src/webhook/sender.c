@@ -19,7 +19,7 @@
 #include "webhook/url.h"
 
 #define NS_PER_MS ((uint64_t)1000000)
-enum { SLEEP_MS_MAX = 60000, IDLE_CONNECTIONS = 64 };
+enum { SLEEP_MS_MAX = 60000, CROWDED_MS = 100, IDLE_CONNECTIONS = 64 };
 
 /* ---- tries ---- */
 
@@ -35,7 +35,7 @@ static void refuse(struct rd_webhook_sender *sender, struct rd_webhook_entry *en
 static void postpone(struct rd_webhook_sender *sender, struct rd_webhook_entry *entry, rd_err err)
 {
     entry->err = err;
-    rd_webhook_put_off(sender, entry, RD_WEBHOOK_TROUBLE_MS);
+    rd_webhook_put_off(sender, entry, sender->trouble_ms);
 }
 
 static void start(struct rd_webhook_sender *sender, struct rd_webhook_entry *entry)
@@ -81,8 +81,8 @@ static void start(struct rd_webhook_sender *sender, struct rd_webhook_entry *ent
     entry->begun_ns = rd_clock_mono_ns();
     atomic_fetch_add(&sender->running, 1);
     if (entry->fn == NULL) {
-        rd_webhook_turns_begin(&sender->turns, entry->host);
-        rd_webhook_turns_begin(&sender->turns, entry->tenant);
+        rd_webhook_turns_begin(&sender->turns, entry->host, entry->begun_ns);
+        rd_webhook_turns_begin(&sender->turns, entry->tenant, entry->begun_ns);
     }
 }
 
@@ -93,10 +93,11 @@ static void unplug(struct rd_webhook_sender *sender, struct rd_webhook_entry *en
     rd_webhook_try_done(&entry->attempt);
     atomic_fetch_sub(&sender->running, 1);
     entry->state = RD_WEBHOOK_WAITING;
-    entry->took_ns = rd_clock_mono_ns() - entry->begun_ns;
+    uint64_t now_ns = rd_clock_mono_ns();
+    entry->took_ns = now_ns - entry->begun_ns;
     if (entry->fn == NULL) {
-        rd_webhook_turns_end(&sender->turns, entry->host, entry->took_ns, answered);
-        rd_webhook_turns_end(&sender->turns, entry->tenant, entry->took_ns, true);
+        rd_webhook_turns_end(&sender->turns, entry->host, entry->begun_ns, now_ns, answered);
+        rd_webhook_turns_end(&sender->turns, entry->tenant, entry->begun_ns, now_ns, true);
     }
 }
 
@@ -180,13 +181,14 @@ static void sleep_until_needed(struct rd_webhook_sender *sender)
     uint64_t now_ms = rd_clock_wall_ms();
     uint64_t now_ns = rd_clock_mono_ns();
     uint64_t ms = SLEEP_MS_MAX;
-    bool room = rd_webhook_room(sender);
+    bool more = atomic_load(&sender->hungry);
     if (sender->trouble_ns > now_ns) {
         ms = (sender->trouble_ns - now_ns) / NS_PER_MS + 1;
-    } else if (!sender->broken && room && atomic_load(&sender->hungry)) {
-        ms = 0;
-    } else if (!sender->broken && room && sender->next_due_ms < now_ms + ms) {
-        ms = sender->next_due_ms > now_ms ? sender->next_due_ms - now_ms : 0;
+    } else if (!sender->broken && (more || sender->next_due_ms < now_ms + ms)) {
+        ms = more || sender->next_due_ms <= now_ms ? 0 : sender->next_due_ms - now_ms;
+        if (!rd_webhook_room(sender) && ms < CROWDED_MS) {
+            ms = CROWDED_MS; /* those in the way are looked at again then */
+        }
     }
     (void)curl_multi_poll(sender->multi, NULL, 0, (int)(ms < SLEEP_MS_MAX ? ms : SLEEP_MS_MAX),
                           NULL);
@@ -214,7 +216,7 @@ static bool round_of(struct rd_webhook_sender *sender)
 /* What runs may end; the rest is as if it had not begun. */
 static void wind_down(struct rd_webhook_sender *sender)
 {
-    uint64_t until_ns = rd_clock_mono_ns() + RD_WEBHOOK_STOP_MS * NS_PER_MS;
+    uint64_t until_ns = rd_clock_mono_ns() + sender->stop_ms * NS_PER_MS;
     take_inbox(sender);
     give_up_tests(sender, RD_ERR_CANCELLED);
     while (atomic_load(&sender->running) > 0 && rd_clock_mono_ns() < until_ns) {
@@ -301,6 +303,8 @@ rd_err rd_webhook_start_hooked(struct rd_store *store, const struct rd_fetch_opt
     sender->store = store;
     sender->hurry = hook->hurry != 0 ? hook->hurry : 1;
     sender->total_ms = hook->total_ms != 0 ? hook->total_ms : RD_LIMIT_WEBHOOK_TIME_MS;
+    sender->trouble_ms = hook->trouble_ms != 0 ? hook->trouble_ms : RD_WEBHOOK_TROUBLE_MS;
+    sender->stop_ms = hook->stop_ms != 0 ? hook->stop_ms : RD_WEBHOOK_STOP_MS;
     sender->next_due_ms = UINT64_MAX;
     atomic_store(&sender->hungry, true); /* what an earlier run left */
     uint8_t salt[32];

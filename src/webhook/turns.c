@@ -7,8 +7,7 @@
 
 #include "base/hash.h"
 
-enum { MEAN_PARTS = 8 };                        /* of which the newest try is one */
-#define MEAN_FIRST_NS ((uint64_t)100 * 1000000) /* before anything is known */
+enum { MEAN_PARTS = 8 }; /* of which the newest try is one */
 
 void rd_webhook_turns_init(struct rd_webhook_turns *turns, const uint8_t salt[32])
 {
@@ -97,8 +96,7 @@ uint32_t rd_webhook_turns_hold(struct rd_webhook_turns *turns, const char *name,
             return RD_WEBHOOK_LANE_NONE;
         }
         uint32_t *bucket = bucket_of(turns, key);
-        *at(turns, lane) = (struct rd_webhook_lane){
-            .key = key, .next = *bucket, .max = max, .mean_ns = MEAN_FIRST_NS};
+        *at(turns, lane) = (struct rd_webhook_lane){.key = key, .next = *bucket, .max = max};
         *bucket = lane;
     }
     at(turns, lane)->held++;
@@ -129,18 +127,22 @@ bool rd_webhook_turns_free(const struct rd_webhook_turns *turns, uint32_t lane, 
     return seen->running < room(seen) && seen->rest_ns <= now_ns;
 }
 
-void rd_webhook_turns_begin(struct rd_webhook_turns *turns, uint32_t lane)
+void rd_webhook_turns_begin(struct rd_webhook_turns *turns, uint32_t lane, uint64_t now_ns)
 {
-    at(turns, lane)->running++;
+    struct rd_webhook_lane *seen = at(turns, lane);
+    if (seen->running++ == 0) {
+        seen->moved_ns = now_ns;
+    }
 }
 
-void rd_webhook_turns_end(struct rd_webhook_turns *turns, uint32_t lane, uint64_t took_ns,
-                          bool answered)
+void rd_webhook_turns_end(struct rd_webhook_turns *turns, uint32_t lane, uint64_t begun_ns,
+                          uint64_t now_ns, bool answered)
 {
     struct rd_webhook_lane *seen = at(turns, lane);
     seen->running--;
     seen->mute = !answered;
-    seen->mean_ns = seen->mean_ns - seen->mean_ns / MEAN_PARTS + took_ns / MEAN_PARTS;
+    seen->moved_ns = now_ns;
+    seen->mean_ns = seen->mean_ns - seen->mean_ns / MEAN_PARTS + (now_ns - begun_ns) / MEAN_PARTS;
 }
 
 void rd_webhook_turns_rest(struct rd_webhook_turns *turns, uint32_t lane, uint64_t until_ns)
@@ -157,7 +159,9 @@ void rd_webhook_turns_pass(struct rd_webhook_turns *turns, uint32_t lane)
 uint64_t rd_webhook_turns_wait(struct rd_webhook_turns *turns, uint32_t lane, uint64_t now_ns)
 {
     struct rd_webhook_lane *seen = at(turns, lane);
-    uint64_t wait = (uint64_t)seen->ahead++ * seen->mean_ns / room(seen);
+    uint64_t still = seen->running > 0 && now_ns > seen->moved_ns ? now_ns - seen->moved_ns : 0;
+    uint64_t each = still > seen->mean_ns ? still : seen->mean_ns;
+    uint64_t wait = (uint64_t)seen->ahead++ * each / room(seen);
     uint64_t rest = seen->rest_ns > now_ns ? seen->rest_ns - now_ns : 0;
     return wait + rest;
 }

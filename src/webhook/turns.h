@@ -20,16 +20,17 @@
 enum { RD_WEBHOOK_LANES = 4096, RD_WEBHOOK_LANE_NONE = 0 };
 
 struct rd_webhook_lane {
-    uint64_t key;     /* 0: free */
-    uint32_t next;    /* in its bucket, or in the free list */
-    uint32_t held;    /* messages in memory that go through it */
-    uint32_t running; /* of these, being tried */
-    uint32_t max;     /* tries at once */
-    uint32_t ahead;   /* counted by rd_webhook_turns_wait, in one pass over the messages */
-    bool mute;        /* the last try brought no answer */
-    uint64_t rest_ns; /* not before then */
-    uint64_t mean_ns; /* of a try; moving */
-    uint64_t used_ns; /* last */
+    uint64_t key;      /* 0: free */
+    uint32_t next;     /* in its bucket, or in the free list */
+    uint32_t held;     /* messages in memory that go through it */
+    uint32_t running;  /* of these, being tried */
+    uint32_t max;      /* tries at once */
+    uint32_t ahead;    /* counted by rd_webhook_turns_wait, in one pass over the messages */
+    bool mute;         /* the last try brought no answer */
+    uint64_t rest_ns;  /* not before then */
+    uint64_t mean_ns;  /* of a try; moving */
+    uint64_t moved_ns; /* since then tries run and none has ended */
+    uint64_t used_ns;  /* last */
 };
 
 struct rd_webhook_turns {
@@ -49,10 +50,10 @@ void rd_webhook_turns_release(struct rd_webhook_turns *turns, uint32_t lane);
 
 bool rd_webhook_turns_free(const struct rd_webhook_turns *turns, uint32_t lane, uint64_t now_ns);
 bool rd_webhook_turns_resting(const struct rd_webhook_turns *turns, uint32_t lane, uint64_t now_ns);
-void rd_webhook_turns_begin(struct rd_webhook_turns *turns, uint32_t lane);
-/* A try is over: `took_ns`, and whether any answer came. */
-void rd_webhook_turns_end(struct rd_webhook_turns *turns, uint32_t lane, uint64_t took_ns,
-                          bool answered);
+void rd_webhook_turns_begin(struct rd_webhook_turns *turns, uint32_t lane, uint64_t now_ns);
+/* A try is over that began at `begun_ns`; whether any answer came. */
+void rd_webhook_turns_end(struct rd_webhook_turns *turns, uint32_t lane, uint64_t begun_ns,
+                          uint64_t now_ns, bool answered);
 /* Nobody goes through before `until_ns`. */
 void rd_webhook_turns_rest(struct rd_webhook_turns *turns, uint32_t lane, uint64_t until_ns);
 

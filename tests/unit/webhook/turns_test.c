@@ -39,12 +39,12 @@ static void test_a_lane_lets_so_many_through(void **state)
     uint32_t b = rd_webhook_turns_hold(turns, "b", 2, 1);
     assert_int_not_equal(a, b);
     assert_int_equal(rd_webhook_turns_hold(turns, "a", 2, 1), a);
-    rd_webhook_turns_begin(turns, a);
+    rd_webhook_turns_begin(turns, a, 1);
     assert_true(rd_webhook_turns_free(turns, a, 1));
-    rd_webhook_turns_begin(turns, a);
+    rd_webhook_turns_begin(turns, a, 1);
     assert_false(rd_webhook_turns_free(turns, a, 1));
     assert_true(rd_webhook_turns_free(turns, b, 1));
-    rd_webhook_turns_end(turns, a, 5, true);
+    rd_webhook_turns_end(turns, a, 1, 1 + 5, true);
     assert_true(rd_webhook_turns_free(turns, a, 1));
 }
 
@@ -52,18 +52,18 @@ static void test_a_mute_host_gets_one_at_a_time(void **state)
 {
     struct rd_webhook_turns *turns = *state;
     uint32_t a = rd_webhook_turns_hold(turns, "a", 8, 1);
-    rd_webhook_turns_begin(turns, a);
-    rd_webhook_turns_begin(turns, a);
-    rd_webhook_turns_end(turns, a, 20 * S, false);
+    rd_webhook_turns_begin(turns, a, 1);
+    rd_webhook_turns_begin(turns, a, 1);
+    rd_webhook_turns_end(turns, a, 1, 1 + 20 * S, false);
     assert_false(rd_webhook_turns_free(turns, a, 1)); /* one runs */
-    rd_webhook_turns_end(turns, a, 20 * S, false);
+    rd_webhook_turns_end(turns, a, 1, 1 + 20 * S, false);
     assert_true(rd_webhook_turns_free(turns, a, 1));
-    rd_webhook_turns_begin(turns, a);
+    rd_webhook_turns_begin(turns, a, 1);
     assert_false(rd_webhook_turns_free(turns, a, 1));
-    rd_webhook_turns_end(turns, a, S, true);
-    rd_webhook_turns_begin(turns, a);
+    rd_webhook_turns_end(turns, a, 1, 1 + S, true);
+    rd_webhook_turns_begin(turns, a, 1);
     assert_true(rd_webhook_turns_free(turns, a, 1)); /* it answers again */
-    rd_webhook_turns_end(turns, a, S, true);
+    rd_webhook_turns_end(turns, a, 1, 1 + S, true);
 }
 
 static void test_rest(void **state)
@@ -88,22 +88,46 @@ static void test_expected_waits(void **state)
 {
     struct rd_webhook_turns *turns = *state;
     uint32_t a = rd_webhook_turns_hold(turns, "a", 4, 1);
+    uint64_t now = S;
+    rd_webhook_turns_pass(turns, a);
+    (void)rd_webhook_turns_wait(turns, a, now);
+    assert_int_equal(rd_webhook_turns_wait(turns, a, now), 0); /* nothing is known yet */
     for (unsigned i = 0; i < 100; i++) {
-        rd_webhook_turns_begin(turns, a);
-        rd_webhook_turns_end(turns, a, 2 * S, true);
+        rd_webhook_turns_begin(turns, a, now);
+        rd_webhook_turns_end(turns, a, now, now + 2 * S, true);
+        now += 2 * S;
     }
     rd_webhook_turns_pass(turns, a);
     for (uint64_t k = 0; k < 9; k++) { /* four at once, two seconds each */
-        uint64_t wait = rd_webhook_turns_wait(turns, a, 1);
+        uint64_t wait = rd_webhook_turns_wait(turns, a, now);
         assert_true(wait + S / 100 >= k * S / 2 && wait <= k * S / 2);
     }
     rd_webhook_turns_pass(turns, a);
-    assert_int_equal(rd_webhook_turns_wait(turns, a, 1), 0);
-    rd_webhook_turns_begin(turns, a);
-    rd_webhook_turns_end(turns, a, 2 * S, false); /* mute: one at a time */
+    assert_int_equal(rd_webhook_turns_wait(turns, a, now), 0);
+    rd_webhook_turns_begin(turns, a, now);
+    rd_webhook_turns_end(turns, a, now, now + 2 * S, false); /* mute: one at a time */
     rd_webhook_turns_pass(turns, a);
-    (void)rd_webhook_turns_wait(turns, a, 1);
-    assert_true(rd_webhook_turns_wait(turns, a, 1) > 19 * S / 10);
+    (void)rd_webhook_turns_wait(turns, a, now);
+    assert_true(rd_webhook_turns_wait(turns, a, now) > 19 * S / 10);
+}
+
+/* A host that hangs is known as slow before the first try has ended. */
+static void test_standing_still(void **state)
+{
+    struct rd_webhook_turns *turns = *state;
+    uint32_t a = rd_webhook_turns_hold(turns, "a", 4, 1);
+    rd_webhook_turns_begin(turns, a, S);
+    rd_webhook_turns_begin(turns, a, 2 * S); /* the first one counts */
+    rd_webhook_turns_pass(turns, a);
+    assert_int_equal(rd_webhook_turns_wait(turns, a, 9 * S), 0);
+    assert_int_equal(rd_webhook_turns_wait(turns, a, 9 * S),
+                     2 * S); /* eight seconds, four at once */
+    rd_webhook_turns_end(turns, a, S, 9 * S, true);
+    rd_webhook_turns_pass(turns, a);
+    (void)rd_webhook_turns_wait(turns, a, 9 * S);
+    assert_int_equal(rd_webhook_turns_wait(turns, a, 9 * S),
+                     S / 4); /* an eighth of eight, by four */
+    rd_webhook_turns_end(turns, a, 2 * S, 9 * S, true);
 }
 
 /* A full table forgets who is not held: the longest unused first, those who rest last. */
@@ -141,6 +165,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_mute_host_gets_one_at_a_time, setup, teardown),
         cmocka_unit_test_setup_teardown(test_rest, setup, teardown),
         cmocka_unit_test_setup_teardown(test_expected_waits, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_standing_still, setup, teardown),
         cmocka_unit_test_setup_teardown(test_full, setup, teardown),
     };
     return cmocka_run_group_tests_name("webhook/turns", tests, NULL, NULL);
