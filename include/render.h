@@ -3,10 +3,12 @@
  * librender: the client library of Render, a self-hosted gateway for generative media.
  *
  *     render_client *client = NULL;
- *     if (render_client_new("http://127.0.0.1:8080", getenv("RENDER_API_KEY"), &client) ==
- * RENDER_OK) { render_generate_request request = RENDER_GENERATE_REQUEST_INIT; request.model =
- * "builtin/plasma"; request.prompt = "a red circle on a blue sea"; render_output output =
- * RENDER_OUTPUT_INIT; if (render_generate(client, &request, &output) == RENDER_OK) {
+ *     if (render_client_new(url, getenv("RENDER_API_KEY"), &client) == RENDER_OK) {
+ *         render_generate_request request = RENDER_GENERATE_REQUEST_INIT;
+ *         request.model = "builtin/plasma";
+ *         request.prompt = "a red circle on a blue sea";
+ *         render_output output = RENDER_OUTPUT_INIT;
+ *         if (render_generate(client, &request, &output) == RENDER_OK) {
  *             fwrite(output.bytes, 1, output.len, file);
  *         }
  *         render_output_done(&output);
@@ -111,6 +113,50 @@ render_status render_generate(render_client *client, const render_generate_reque
  * are those of the whole request, told in outputs[0] only. */
 render_status render_generate_many(render_client *client, const render_generate_request *request,
                                    unsigned count, render_output *outputs);
+
+/* ---- jobs: generations that wait in the gateway's queue, and outlive the call ---- */
+
+typedef struct render_submit_options {
+    const char *priority; /* "high", "normal" or "low"; NULL: normal */
+    const char *webhook;  /* an https URL that is told of the job's end, or NULL */
+    const char
+        *idempotency_key; /* 1 to 64 characters: the same again gives the same job; or NULL */
+    unsigned ttl_s;       /* 60 to 86400 in the queue, then given up; 0: no limit */
+    unsigned count;       /* pictures: 1 to 4; 0: 1 */
+} render_submit_options;
+#define RENDER_SUBMIT_OPTIONS_INIT                                                                 \
+    {                                                                                              \
+        NULL, NULL, NULL, 0, 0                                                                     \
+    }
+
+/* Puts a generation into the queue. *ret_json: the contract's JobCreated, {"id": "j_...", ...}. It
+ * is durable when this returns. `options` may be NULL. Free with render_free, as all of these. */
+render_status render_job_submit(render_client *client, const render_generate_request *request,
+                                const render_submit_options *options, char **ret_json);
+/* *ret_json: the contract's Job, whatever its state. An unknown job is RENDER_ERR_REFUSED. */
+render_status render_job_get(render_client *client, const char *id, char **ret_json);
+/* *ret_json: {"jobs": [...], "next": an id or null}, newest first; `after` is the last page's next,
+ * or NULL; `status` a job's status, or NULL for all; `limit` 1 to 1000, 0: the gateway's default.
+ */
+render_status render_job_list(render_client *client, const char *status, const char *after,
+                              unsigned limit, char **ret_json);
+/* Cancels, also while it runs. *ret_json: the Job. RENDER_ERR_REFUSED when it has ended. */
+render_status render_job_cancel(render_client *client, const char *id, char **ret_json);
+
+typedef struct render_job_event {
+    const char *name; /* "position", "started", "progress", "preview", "complete", "error"; "missed"
+                         when some were lost because this reader was too slow */
+    const char *data; /* a JSON object; valid during the call */
+    uint64_t id;      /* for `after`; 0: this one cannot be resumed from */
+} render_job_event;
+/* A non-zero answer gives the call up (RENDER_ERR_CANCELLED). It must not use the client. */
+typedef int render_job_event_fn(void *ctx, const render_job_event *event);
+/* Follows a job to its end: RENDER_OK after its last event, "complete" or "error" (a cancelled job
+ * ends in an error, too). `after`: the id of the last event that the caller has, 0 for none. Broken
+ * connections are made again, and nothing is lost or told twice; after ten in a row without an
+ * event it fails. */
+render_status render_job_watch(render_client *client, const char *id, uint64_t after,
+                               render_job_event_fn *fn, void *ctx);
 
 /* Any route that answers JSON: the body goes to *ret_json (free with render_free; "" for an answer
  * without a body). `body` is NULL or JSON. `path` begins with '/'. */

@@ -88,6 +88,7 @@ TESTED_ELSEWHERE = {
     "src/http/loop.c": "tests/unit/http/server_test.c",
     "src/http/watch.c": "tests/unit/http/suspend_test.c",
     "src/librender/answer.c": "tests/unit/librender/client_test.c",
+    "src/librender/watch.c": "tests/unit/librender/jobs_test.c",
     "src/librender/http.c": "tests/unit/librender/client_test.c",
     "src/media/mp4_ffmpeg.c": "tests/unit/media/mp4_test.c",
     "src/provenance/parameters.c": "tests/unit/provenance/statement_test.c",
@@ -109,7 +110,7 @@ UNFINISHED = re.compile(r"\b(?:TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK)\b")
 
 # Every parser that reads bytes from outside, by the name of its fuzz target.
 PARSERS = ["request", "data_uri", "range", "image", "config", "catalogue", "accept", "conditional", "url", "cas_pack",
-           "signer_frame", "envelope", "jwks", "engine_reply", "ws"]
+           "signer_frame", "envelope", "jwks", "engine_reply", "sse", "ws"]
 
 
 class Findings(list):

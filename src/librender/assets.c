@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "base/fs.h"
@@ -33,8 +32,7 @@ const char *rd_client_sniff(const void *bytes, size_t len)
     return NULL;
 }
 
-/* The body as owned text; "" when there was none. */
-static render_status take_text(render_client *client, struct rd_buf *body, char **ret)
+render_status rd_client_take_text(render_client *client, struct rd_buf *body, char **ret)
 {
     char *text = rd_buf_steal(body, NULL);
     if (text == NULL) {
@@ -73,7 +71,7 @@ render_status render_call(render_client *client, const char *method, const char 
                               "%s%s answered %s instead of JSON: is it a Render gateway?",
                               client->url, path, type == NULL ? "no type" : type);
     }
-    return take_text(client, &answer, ret_json);
+    return rd_client_take_text(client, &answer, ret_json);
 }
 
 /* Asks for a ticket: where to PUT, and what the asset will be called. */
@@ -213,12 +211,6 @@ render_status render_fetch(render_client *client, const char *asset, render_outp
     return status;
 }
 
-static void rest_ms(uint64_t ms)
-{
-    struct timespec rest = {(time_t)(ms / 1000), (long)(ms % 1000) * 1000000};
-    (void)nanosleep(&rest, NULL); /* woken early by a signal: it only asks earlier */
-}
-
 render_status render_attestation(render_client *client, const char *asset, unsigned wait_ms,
                                  char **ret_json)
 {
@@ -239,14 +231,16 @@ render_status render_attestation(render_client *client, const char *asset, unsig
     for (;;) {
         render_status status = rd_client_perform(client, &call, &body);
         if (status == RENDER_OK) {
-            return take_text(client, &body, ret_json);
+            return rd_client_take_text(client, &body, ret_json);
         }
         uint64_t now = rd_clock_mono_ns() / 1000000;
         /* 404 with Retry-After: it will be there; without: there is none. */
         if (client->http_status != 404 || client->retry_after < 0 || now >= end) {
             return status;
         }
-        rest_ms(step < end - now ? step : end - now);
+        if (!rd_client_rest(client, (unsigned)(step < end - now ? step : end - now))) {
+            return rd_client_fail(client, RENDER_ERR_CANCELLED, "given up");
+        }
         step = step * 2 < ATTESTATION_STEP_MAX_MS ? step * 2 : ATTESTATION_STEP_MAX_MS;
         rd_buf_reset(&body);
     }

@@ -3,6 +3,7 @@
  * The client object: what it is given once, and what it tells about the last call. See render.h. */
 #include <pthread.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/mem.h"
 #include "base/text.h"
@@ -185,6 +186,20 @@ render_status rd_client_fail(render_client *client, render_status status, const 
                              (size_t)len < sizeof text ? (size_t)len : sizeof text - 1);
     }
     return status;
+}
+
+bool rd_client_rest(const render_client *client, unsigned ms)
+{
+    enum { PIECE_MS = 100 };
+    for (unsigned piece = 0; ms > 0; ms -= piece) {
+        piece = ms < PIECE_MS ? ms : PIECE_MS;
+        struct timespec rest = {0, (long)piece * 1000000};
+        (void)nanosleep(&rest, NULL); /* woken early by a signal: it only asks earlier */
+        if (client->progress != NULL && client->progress(client->progress_ctx, 0, 0) != 0) {
+            return false;
+        }
+    }
+    return true;
 }
 
 char *rd_client_absolute(const render_client *client, const char *url)

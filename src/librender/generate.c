@@ -19,7 +19,7 @@ static render_status usage(render_client *client, const char *text)
     return rd_client_fail(client, RENDER_ERR_USAGE, "%s", text);
 }
 
-static const char *task_of(const render_generate_request *request)
+const char *rd_client_task(const render_generate_request *request)
 {
     if (request->task != NULL) {
         return request->task;
@@ -30,9 +30,7 @@ static const char *task_of(const render_generate_request *request)
     return request->mask_file != NULL ? "edit" : request->image_file != NULL ? "i2i" : "t2i";
 }
 
-/* Appends `text` percent-encoded, as one segment of a path or one value of a query. */
-static void put_escaped(const render_client *client, struct rd_buf *url, const char *text,
-                        size_t len)
+void rd_client_escape(const render_client *client, struct rd_buf *url, const char *text, size_t len)
 {
     char *escaped =
         len == 0 || len > RD_CLIENT_URL_MAX ? NULL : curl_easy_escape(client->curl, text, (int)len);
@@ -48,9 +46,8 @@ static bool segment_valid(const char *text, size_t len)
     return len > 0 && !rd_text_eq(text, len, ".") && !rd_text_eq(text, len, "..");
 }
 
-/* /{image|video}/{a}/{b}/{task}?format=&backend= */
-static render_status make_path(render_client *client, const render_generate_request *request,
-                               struct rd_buf *url)
+render_status rd_client_split_model(render_client *client, const render_generate_request *request,
+                                    const char **ret_slash)
 {
     const char *slash = request->model == NULL ? NULL : strchr(request->model, '/');
     if (slash == NULL || !segment_valid(request->model, (size_t)(slash - request->model)) ||
@@ -59,22 +56,35 @@ static render_status make_path(render_client *client, const render_generate_requ
                      "the model must be family/model, such as builtin/plasma, or a model-hub "
                      "id, such as black-forest-labs/FLUX.1-schnell");
     }
-    const char *task = task_of(request);
+    *ret_slash = slash;
+    return RENDER_OK;
+}
+
+/* /{image|video}/{a}/{b}/{task}?format=&backend= */
+static render_status make_path(render_client *client, const render_generate_request *request,
+                               struct rd_buf *url)
+{
+    const char *slash = NULL;
+    render_status status = rd_client_split_model(client, request, &slash);
+    if (status != RENDER_OK) {
+        return status;
+    }
+    const char *task = rd_client_task(request);
     if (!segment_valid(task, strlen(task))) {
         return usage(client, "the task must be one of t2i, i2i, edit, t2v, i2v");
     }
     rd_buf_str(url, request->video ? "/video/" : "/image/");
-    put_escaped(client, url, request->model, (size_t)(slash - request->model));
+    rd_client_escape(client, url, request->model, (size_t)(slash - request->model));
     rd_buf_char(url, '/');
-    put_escaped(client, url, slash + 1, strlen(slash + 1));
+    rd_client_escape(client, url, slash + 1, strlen(slash + 1));
     rd_buf_char(url, '/');
-    put_escaped(client, url, task, strlen(task));
+    rd_client_escape(client, url, task, strlen(task));
     char sign = '?';
     const char *const query[][2] = {{"format", request->format}, {"backend", request->backend}};
     for (size_t i = 0; i < 2; i++) {
         if (query[i][1] != NULL) {
             rd_buf_printf(url, "%c%s=", sign, query[i][0]);
-            put_escaped(client, url, query[i][1], strlen(query[i][1]));
+            rd_client_escape(client, url, query[i][1], strlen(query[i][1]));
             sign = '&';
         }
     }
@@ -157,8 +167,8 @@ static json_t *further_fields(render_client *client, const render_generate_reque
     return fields;
 }
 
-static render_status make_body(render_client *client, const render_generate_request *request,
-                               unsigned count, struct rd_buf *body)
+render_status rd_client_make_body(render_client *client, const render_generate_request *request,
+                                  unsigned count, struct rd_buf *body)
 {
     json_t *fields = further_fields(client, request, count);
     if (fields == NULL) {
@@ -193,7 +203,7 @@ static render_status make_body(render_client *client, const render_generate_requ
     return status;
 }
 
-static render_status check_arguments(render_client *client, const render_generate_request *request)
+render_status rd_client_check_request(render_client *client, const render_generate_request *request)
 {
     if (request->prompt == NULL || !rd_text_utf8_valid(request->prompt, strlen(request->prompt))) {
         return usage(client, "the prompt must be text in UTF-8");
@@ -214,7 +224,7 @@ static render_status check_arguments(render_client *client, const render_generat
 static render_status send_request(render_client *client, const render_generate_request *request,
                                   unsigned count, struct rd_buf *ret_body)
 {
-    render_status status = check_arguments(client, request);
+    render_status status = rd_client_check_request(client, request);
     if (status != RENDER_OK) {
         return status;
     }
@@ -224,7 +234,7 @@ static render_status send_request(render_client *client, const render_generate_r
     rd_buf_init(&body, RD_CLIENT_BODY_MAX);
     status = make_path(client, request, &path);
     if (status == RENDER_OK) {
-        status = make_body(client, request, count, &body);
+        status = rd_client_make_body(client, request, count, &body);
     }
     if (status != RENDER_OK) {
         return status;

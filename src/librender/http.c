@@ -17,13 +17,23 @@
 struct transfer {
     render_client *client;
     struct rd_buf *body;
-    int file; /* what is read from, when >= 0 */
+    const struct rd_client_call *call;
     off_t offset;
+    bool given_up; /* by call->on_data */
 };
 
 static size_t on_data(char *data, size_t size, size_t count, void *ctx)
 {
     struct transfer *transfer = ctx;
+    const struct rd_client_call *call = transfer->call;
+    long http_status = 0;
+    if (call->on_data != NULL) {
+        (void)curl_easy_getinfo(transfer->client->curl, CURLINFO_RESPONSE_CODE, &http_status);
+    }
+    if (http_status == 200) {
+        transfer->given_up = !call->on_data(call->data_ctx, data, size * count);
+        return transfer->given_up ? 0 : size * count;
+    }
     rd_buf_append(transfer->body, data, size * count);
     return rd_buf_err(transfer->body) == RD_OK ? size * count : 0;
 }
@@ -31,7 +41,7 @@ static size_t on_data(char *data, size_t size, size_t count, void *ctx)
 static size_t on_read(char *room, size_t size, size_t count, void *ctx)
 {
     struct transfer *transfer = ctx;
-    ssize_t got = pread(transfer->file, room, size * count, transfer->offset);
+    ssize_t got = pread(transfer->call->file, room, size * count, transfer->offset);
     if (got < 0) {
         return CURL_READFUNC_ABORT;
     }
@@ -55,7 +65,7 @@ static int on_progress(void *ctx, curl_off_t expected, curl_off_t received, curl
 {
     const struct transfer *transfer = ctx;
     const render_client *client = transfer->client;
-    bool upload = transfer->file >= 0;
+    bool upload = transfer->call->file >= 0;
     curl_off_t now = upload ? sent : received;
     curl_off_t all = upload ? to_send : expected;
     return client->progress(client->progress_ctx, now > 0 ? (uint64_t)now : 0,
@@ -101,7 +111,8 @@ static bool make_headers(const render_client *client, const struct rd_client_cal
     bool ok = rd_buf_err(&bearer) == RD_OK &&
               add_header(ret, "Authorization", key ? rd_buf_cstr(&bearer) : NULL) &&
               add_header(ret, "Accept", call->accept) &&
-              add_header(ret, "Content-Type", call->content_type);
+              add_header(ret, "Content-Type", call->content_type) &&
+              add_header(ret, "Last-Event-ID", call->last_event);
     if (bearer.data != NULL) {
         rd_mem_wipe(bearer.data, bearer.len);
     }
@@ -139,7 +150,12 @@ static void set_options(CURL *curl, const char *url, struct transfer *transfer)
     SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
     SET(CURLOPT_NOSIGNAL, 1L); /* no SIGALRM in somebody else's program */
     SET(CURLOPT_CONNECTTIMEOUT_MS, (long)RD_CLIENT_CONNECT_MS);
-    SET(CURLOPT_TIMEOUT_MS, (long)RD_CLIENT_TOTAL_MS);
+    if (transfer->call->on_data == NULL) {
+        SET(CURLOPT_TIMEOUT_MS, (long)RD_CLIENT_TOTAL_MS);
+    } else { /* a stream has no end, but a sign of life every 15 s */
+        SET(CURLOPT_LOW_SPEED_LIMIT, 1L);
+        SET(CURLOPT_LOW_SPEED_TIME, (long)RD_CLIENT_SILENCE_S);
+    }
     SET(CURLOPT_TCP_KEEPALIVE, 1L);
     SET(CURLOPT_SSL_VERIFYPEER, 1L);
     SET(CURLOPT_SSL_VERIFYHOST, 2L);
@@ -208,7 +224,7 @@ static render_status exchange(render_client *client, const struct rd_client_call
 {
     char detail[CURL_ERROR_SIZE] = "";
     struct curl_slist *headers = NULL;
-    struct transfer transfer = {client, ret_body, call->file, 0};
+    struct transfer transfer = {client, ret_body, call, 0, false};
     CURL *curl = client->curl;
     if (!make_headers(client, call, url, &headers)) {
         curl_slist_free_all(headers);
@@ -228,6 +244,9 @@ static render_status exchange(render_client *client, const struct rd_client_call
     curl_slist_free_all(headers);
     if (code == CURLE_WRITE_ERROR && rd_buf_err(ret_body) == RD_ERR_NO_MEMORY) {
         code = CURLE_OUT_OF_MEMORY;
+    }
+    if (code == CURLE_WRITE_ERROR && transfer.given_up) {
+        code = CURLE_ABORTED_BY_CALLBACK;
     }
     if (code != CURLE_OK) {
         return failed(client, code, url, detail);
@@ -249,7 +268,9 @@ render_status rd_client_perform(render_client *client, const struct rd_client_ca
     if (status != RENDER_OK) {
         return status;
     }
-    if (client->http_status < 200 || client->http_status > 299) {
+    bool good = (client->http_status >= 200 && client->http_status <= 299) ||
+                (client->http_status == 303 && call->see_other);
+    if (!good) {
         return rd_client_refused(client, client->http_status, ret_body);
     }
     return RENDER_OK;

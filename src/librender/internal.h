@@ -23,6 +23,7 @@ enum {
     RD_CLIENT_KEY_MAX = 256,
     RD_CLIENT_COUNT_MAX = 4,
     RD_CLIENT_CONNECT_MS = 10000,
+    RD_CLIENT_SILENCE_S = 45, /* three signs of life are missing: the connection is dead */
     RD_CLIENT_TOTAL_MS = 30 * 60 * 1000, /* a long video on a busy gateway; not for ever */
 };
 
@@ -46,7 +47,13 @@ struct rd_client_call {
     const char *content_type; /* of the body */
     const void *body;         /* NULL: none, or `file` */
     size_t body_len;
-    int file; /* -1, or the body: `body_len` bytes from the start */
+    int file;               /* -1, or the body: `body_len` bytes from the start */
+    bool see_other;         /* 303 is an answer, too: a complete job */
+    const char *last_event; /* Last-Event-ID, or NULL */
+    /* A stream: a 200's body goes here as it arrives, without end; false gives up. NULL: it is
+     * gathered. */
+    bool (*on_data)(void *ctx, const char *data, size_t len);
+    void *data_ctx;
 };
 #define RD_CLIENT_CALL_INIT                                                                        \
     {                                                                                              \
@@ -72,6 +79,23 @@ render_status rd_client_refused(render_client *client, long http_status, const s
 /* "https://gateway/a/x" for "/a/x"; absolute ones as they are. NULL when out of memory or too long.
  */
 char *rd_client_absolute(const render_client *client, const char *url);
+/* generate.c: what a request's body says, and its task. `count` 0: none is sent. */
+render_status rd_client_check_request(render_client *client,
+                                      const render_generate_request *request) RD_MUST;
+render_status rd_client_make_body(render_client *client, const render_generate_request *request,
+                                  unsigned count, struct rd_buf *body) RD_MUST;
+const char *rd_client_task(const render_generate_request *request);
+/* "family/model" taken apart: *ret_slash stands between two segments. */
+render_status rd_client_split_model(render_client *client, const render_generate_request *request,
+                                    const char **ret_slash) RD_MUST;
+/* Appends `text` percent-encoded, as one segment of a path or one value of a query. */
+void rd_client_escape(const render_client *client, struct rd_buf *url, const char *text,
+                      size_t len);
+/* The body as owned text; "" when there was none. */
+render_status rd_client_take_text(render_client *client, struct rd_buf *body, char **ret) RD_MUST;
+/* Waits, unless the progress function gives up: then false. */
+bool rd_client_rest(const render_client *client, unsigned ms) RD_MUST;
+
 /* Takes the body over and reads the headers that describe an output. */
 render_status rd_client_take_output(render_client *client, struct rd_buf *body,
                                     render_output *output) RD_MUST;

@@ -54,6 +54,7 @@ MODELS = {"models": [
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     last = {}
+    tries = {}  # how often something was asked for
     waits = {}  # asset -> how many more times its attestation is "not yet"
 
     def log_message(self, *_):
@@ -172,6 +173,71 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.reply_json(404, error, headers)
         self.reply_json(200, ENVELOPE)
 
+    def job(self, name):
+        """What a job is like is said by its last letters."""
+        status = next((s for s in ("queued", "running", "complete", "error", "cancelled") if name.endswith(s)), "queued")
+        output = f"http://{self.headers['Host']}/a/{ASSET}" if status == "complete" else None
+        failed = {"code": "backend_failed", "message": "the engine \x1b[31mfailed", "retriable": True}
+        return {"id": name, "status": status, "position": 3 if status == "queued" else None, "progress": 0.25,
+                "eta_seconds": 1.5, "output": output, "seed": 7, "model": "builtin/plasma", "priority": "normal",
+                "error": {"error": failed, "cancelled": {"code": "cancelled", "message": "the work was cancelled"}}.get(status),
+                "created_at": "2026-11-22T11:48:16.042Z", "started_at": None, "completed_at": None,
+                "request": {"prompt": "p"}}
+
+    def jobs(self, path):
+        path, _, query = path.partition("?")
+        if path == "/queue":
+            if "case:" in Handler.last["json"].get("prompt", ""):
+                return self.case(Handler.last["json"]["prompt"][5:])
+            name = Handler.last["json"].get("idempotency_key") or "j_0123456789complete"
+            return self.reply_json(202, {"id": name, "status": "queued", "position": 1, "eta_seconds": 2.5,
+                                         "events_url": "x"}, [("Location", "/jobs/" + name)])
+        if path == "/jobs":
+            return self.list_jobs(dict(pair.split("=") for pair in query.split("&") if pair))
+        name, _, rest = path.removeprefix("/jobs/").partition("/")
+        if name.endswith("unknown"):
+            return self.reply_error(404)
+        if rest == "events":
+            return self.events(name)
+        if rest == "cancel":
+            return self.reply_error(409) if name.endswith("complete") else self.reply_json(200, self.job(name[:-6] + "cancelled"))
+        job = self.job(name)
+        if job["output"]:
+            return self.reply_json(303, job, [("Location", job["output"])])
+        self.reply_json(200, job)
+
+    def list_jobs(self, query):
+        """Five jobs, in pages."""
+        names = [f"j_000000000{i}{s}" for i, s in enumerate(("queued", "running", "complete", "unknown", "error"))]
+        names = [name for name in names if query.get("status", "") in name]
+        start = names.index(query["after"]) + 1 if query.get("after") in names else 0
+        page = names[start:start + min(int(query.get("limit", 50)), 2)]
+        more = page and page[-1] != names[-1]
+        self.reply_json(200, {"jobs": [self.job(name) for name in page], "next": page[-1] if more else None})
+
+    def events(self, name):
+        """A stream that breaks after each second event, and tells one twice when it is asked to go on."""
+        if name.endswith("html"):
+            return self.reply(200, b"<html>", "text/html")
+        if name.endswith("busy") and Handler.tries.setdefault(name, 0) < 1:
+            Handler.tries[name] += 1
+            return self.reply_json(503, {"error": "draining", "message": "m"}, [("Retry-After", "0")])
+        last = next((kind for kind in ("error", "cancelled") if name.endswith(kind)), "complete")
+        done = {"complete": {"output": f"http://{self.headers['Host']}/a/{ASSET}"},
+                "error": {"code": "backend_failed", "message": "it broke"},
+                "cancelled": {"code": "cancelled", "message": "the work was cancelled"}}[last]
+        story = [("position", {"position": 1, "eta_seconds": 3}), ("started", {}),
+                 ("progress", {"progress": 0.5, "step": 10}), ("preview", {"frame": "data:image/png;base64,AAAA"}),
+                 ("complete" if last == "complete" else "error", done)]
+        after = int(self.headers.get("Last-Event-ID") or 0)
+        send = [(number, *event) for number, event in enumerate(story, 1) if number >= after][:3]
+        text = ": alive\n\n" + "".join(f"id: {n}\nevent: {e}\ndata: {json.dumps(d)}\n\n" for n, e, d in send)
+        if name.endswith("silent"):
+            text = ": alive\n\n"
+        if name.endswith("flood"):
+            text = "data: " + "x" * (2 << 20)
+        self.raw(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n" + text.encode())
+
     def serve(self):
         length = int(self.headers.get("Content-Length") or 0)
         data = self.rfile.read(length)
@@ -190,6 +256,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.case(path[6:])
         if path.startswith(("/image/", "/video/")):
             return self.generate(body)
+        if path.startswith(("/queue", "/jobs")):
+            return self.jobs(path)
         if path.startswith("/keys"):
             return self.keys(body)
         if path.startswith("/uploads"):
