@@ -96,7 +96,6 @@ TESTED_ELSEWHERE = {
     "src/request/request_fields.c": "tests/unit/request/openapi_check.py",
     "src/signer/": "tests/unit/provenance/signer_test.c",
     "src/store/": "tests/unit/store/store_test.c",
-    "src/webhook/outbox.c": "tests/unit/webhook/sender_test.c",
     "src/webhook/try.c": "tests/unit/webhook/sender_test.c",
 }
 
