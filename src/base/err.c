@@ -23,6 +23,16 @@ const struct rd_err_info *rd_err_info(rd_err err)
     return &table[err];
 }
 
+rd_err rd_err_find(const char *code)
+{
+    for (int i = RD_OK + 1; i < RD_ERR_COUNT_; i++) {
+        if (strcmp(table[i].code, code) == 0) {
+            return (rd_err)i;
+        }
+    }
+    return RD_ERR_INTERNAL;
+}
+
 rd_err rd_err_errno(int errnum)
 {
     switch (errnum) {

@@ -40,6 +40,9 @@ struct rd_err_info {
 /* The row for `err`; RD_OK gives 200 "ok". Never NULL. */
 const struct rd_err_info *rd_err_info(rd_err err);
 
+/* The error with this code on the wire; INTERNAL when there is none. */
+rd_err rd_err_find(const char *code);
+
 /* The error for a failed system call's errno: ENOSPC, EDQUOT and EFBIG are DISK_FULL, ENOMEM is
  * NO_MEMORY, anything else IO. */
 rd_err rd_err_errno(int errnum);

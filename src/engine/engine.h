@@ -85,7 +85,8 @@ struct rd_engine_ops {
                     struct rd_engine_run **ret_run) RD_MUST;
     /* Asks a run to stop; a wish, harmless at any time before done() returned. Thread-safe. */
     void (*cancel)(struct rd_engine *engine, struct rd_engine_run *run);
-    /* True when the engine would take work now. Never spends device time. Thread-safe. */
+    /* True when the engine is up: it would take work if a slot is free, which the caller knows.
+     * Never spends device time, never waits. Thread-safe. */
     bool (*ready)(struct rd_engine *engine);
     /* Cancels what runs, waits for its done(), frees. */
     void (*close)(struct rd_engine *engine);

@@ -55,11 +55,12 @@ rd_err rd_attest_envelope(struct rd_gateway *gateway, const uint8_t blake3[RD_HA
     return err;
 }
 
-void rd_attest_salt(const struct rd_call *call, const char *request_id, uint8_t ret[RD_SALT_LEN])
+void rd_attest_salt(const struct rd_gateway *gateway, uint64_t owner, const char *request_id,
+                    uint8_t ret[RD_SALT_LEN])
 {
     char label[RD_ID_MAX + 32];
-    (void)snprintf(label, sizeof label, "%llu/%s", (unsigned long long)call->key.owner, request_id);
-    rd_statement_salt(call->gateway->prompt_secret, label, ret);
+    (void)snprintf(label, sizeof label, "%llu/%s", (unsigned long long)owner, request_id);
+    rd_statement_salt(gateway->prompt_secret, label, ret);
 }
 
 /* Appends the salts of the fields that a statement may commit to. */
@@ -76,7 +77,7 @@ static rd_err write_salts(const struct rd_call *call, const char *statement, siz
         return RD_ERR_NOT_FOUND;
     }
     uint8_t salt[RD_SALT_LEN];
-    rd_attest_salt(call, request_id, salt);
+    rd_attest_salt(call->gateway, call->key.owner, request_id, salt);
     json_decref(json);
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
         uint8_t field_salt[RD_SALT_LEN];

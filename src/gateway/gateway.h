@@ -14,16 +14,22 @@
 #include "gateway/pool.h"
 #include "gateway/runtime.h"
 #include "http/server.h"
+#include "jobs/jobs.h"
 #include "provenance/signer.h"
 #include "request/request.h"
 #include "store/store.h"
+#include "webhook/sender.h"
 
 struct rd_gateway {
     struct rd_http_server *http;
     struct rd_cas *cas;
     struct rd_store *store;
     struct rd_signer *signer;
-    struct rd_webhook_sender *webhooks; /* the outbox's worker */
+    struct rd_jobs *jobs;
+    struct rd_waits *waits; /* waits.h */
+    struct rd_webhook_sender *webhooks;
+    struct rd_pool *starters; /* make runs of jobs; may wait for other people's hosts */
+    atomic_bool broken;       /* a store has failed for good: main stops */
     struct rd_pool *pool;
     struct rd_pool *fetchers;      /* only waits for other people's hosts: never to be waited for */
     _Atomic unsigned fetching[64]; /* by owner: RD_LIMIT_FETCHES_TENANT each */
@@ -52,6 +58,8 @@ struct rd_call {
     void *state;                        /* the handler's own */
     void (*drop)(struct rd_call *call); /* releases `state`; called last */
     void (*gone)(struct rd_call *call); /* the client left; may be NULL */
+    bool plain;                         /* a complete job is answered 200, not 303 */
+    uint64_t retry_s;                   /* Retry-After, when it is known better than 1 */
     const char *log_model;              /* for the request log, or NULL */
     uint64_t engine_ns;                 /* for the request log; 0: no engine */
     char error_text[256];               /* for the log: the cause of a 5xx */
@@ -61,6 +69,9 @@ struct rd_call {
 void rd_call_common_headers(struct rd_call *call);
 /* The request's valid W3C traceparent, or NULL (routes.c). */
 const char *rd_call_traceparent(struct rd_call *call);
+
+/* Whose jobs the caller may see: its tenant's; 0, an administrator's: everybody's. */
+uint64_t rd_call_jobs_owner(const struct rd_call *call);
 
 /* Answers (reply.c). Each ends the exchange's answer. */
 /* The body as a JSON object, to be given back with json_decref; NULL when it is none, with the
@@ -74,6 +85,11 @@ void rd_reply_problems(struct rd_call *call, rd_err err, const struct rd_problem
 void rd_reply_problem(struct rd_call *call, rd_err err, const char *field, const char *constraint,
                       const char *message);
 
+/* A refusal of the limits, with the RateLimit headers and Retry-After; and those headers alone. */
+void rd_reply_refusal(struct rd_call *call, enum rd_admit admit,
+                      const struct rd_jobs_limits *limits);
+void rd_reply_limits(struct rd_call *call, const struct rd_jobs_limits *limits);
+
 /* Handlers, by file. `begin` runs on headers, `handle` when the body is there. */
 void rd_generate_handle(struct rd_call *call); /* generate.c */
 void rd_asset_handle(struct rd_call *call);    /* assets.c */
@@ -85,7 +101,14 @@ void rd_object_get(struct rd_call *call);
 void rd_upload_create(struct rd_call *call); /* uploads.c */
 void rd_upload_begin(struct rd_call *call);
 void rd_upload_put(struct rd_call *call);
-void rd_keys_create(struct rd_call *call); /* keys.c */
+void rd_queue_post(struct rd_call *call); /* queue.c */
+void rd_queue_info(struct rd_call *call);
+void rd_jobs_list_handle(struct rd_call *call); /* jobs.c */
+void rd_jobs_get_handle(struct rd_call *call);
+void rd_jobs_delete_handle(struct rd_call *call);
+void rd_jobs_cancel_handle(struct rd_call *call);
+void rd_events_handle(struct rd_call *call); /* events.c */
+void rd_keys_create(struct rd_call *call);   /* keys.c */
 void rd_keys_list(struct rd_call *call);
 void rd_keys_revoke(struct rd_call *call);
 void rd_webhooks_list(struct rd_call *call); /* webhooks.c */
@@ -109,9 +132,10 @@ const char *const *rd_routes_names(void); /* for metrics, NULL-terminated */
 
 /* Serves a stored object with conditional and range requests (assets.c). */
 void rd_serve_object(struct rd_call *call, struct rd_cas_object *object, const char *cache_control);
-/* The salt of the prompts of one request of the calling tenant (attest.c). Another tenant's key
- * gives another salt, which opens nothing. */
-void rd_attest_salt(const struct rd_call *call, const char *request_id, uint8_t ret[RD_SALT_LEN]);
+/* The salt of the prompts of one request of a tenant (attest.c). Another tenant's number gives
+ * another salt, which opens nothing. */
+void rd_attest_salt(const struct rd_gateway *gateway, uint64_t owner, const char *request_id,
+                    uint8_t ret[RD_SALT_LEN]);
 /* Takes `note` apart and makes the DSSE envelope of an object's statement (attest.c). */
 rd_err rd_attest_batch(void *gateway, struct rd_cas_note_request *requests, size_t count) RD_MUST;
 rd_err rd_attest_envelope(struct rd_gateway *gateway, const uint8_t blake3[RD_HASH_LEN],

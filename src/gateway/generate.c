@@ -1,395 +1,511 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The sync tier: POST a generation, receive the bytes. One request's way through here:
+ * The sync tier: POST a generation, receive the bytes. One call's way through here:
  *
- *   prepare   negotiate the type, parse and validate                  HTTP thread (large bodies:
- * pool) load      read or fetch source images                             pool, or the fetchers
- *   launch    take a slot, start the engine, suspend the exchange     HTTP thread or pool
- *   run       the engine delivers bytes into the store                engine's thread
- *   commit    statements written, outputs committed together          engine's thread
- *   answer    when the store says that all of them count              store's committer thread
+ *   prepare   negotiate the type, parse and validate        HTTP thread; large bodies: pool
+ *   load      read or fetch source images                   pool, or the fetchers
+ *   launch    take a slot, start the run, wait              HTTP thread or pool
+ *   answer    when the run is over (run.c)                  store's committer thread
  *
- * Nothing of a run that failed is stored. `pending` counts what the answer waits for: the engine's
- * done() and each commit; whoever brings it to zero answers. A client that leaves cancels the run.
- */
+ * Three ways lead from here to the queue. With `Prefer: respond-async` the call is a submission and
+ * gets its 202. With `Prefer: wait=N` or an Idempotency-Key it is a submission too, but the client
+ * waits for the job's end, up to N seconds. And a call that takes longer than sync.wait, or whose
+ * client leaves while sync.on_disconnect is `finish`, becomes a job while it runs: no work is lost.
+ *
+ * Who may answer: whoever claims the call's wait (waits.h). While it is linked, the run is here and
+ * may be stopped. */
+#include "gateway/generate.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/text.h"
-#include "gateway/generate.h"
-#include "gateway/sources.h"
 
 /* A body up to this size is parsed on the HTTP thread (a few microseconds); larger ones hold
  * pictures. */
-enum { PARSE_INLINE_MAX = 65536, STATEMENT_MAX = 65536 };
-
-static void launch(struct rd_run *run);
+enum { PARSE_INLINE_MAX = 65536, PREFER_WAIT_MAX_S = 86400 };
+static const uint64_t second_ns = 1000000000;
 
 /* ---- refusing ---- */
 
-static void fail(struct rd_run *run, rd_err err, const char *message)
+static void fail(struct rd_sync *sync, rd_err err, const char *message)
 {
-    rd_reply_error(run->call, err, message, NULL);
+    rd_reply_error(sync->call, err, message, NULL);
 }
 
-static void fail_problems(struct rd_run *run, rd_err err, const struct rd_problems *problems)
+static void refuse(struct rd_sync *sync, enum rd_admit admit)
 {
-    rd_reply_problems(run->call, err, problems);
-}
-
-static void refuse_admission(struct rd_run *run, enum rd_admission admission)
-{
-    struct rd_metrics *metrics = &run->call->gateway->metrics;
-    if (admission == RD_ADMISSION_FULL) {
-        atomic_fetch_add(&metrics->refused_capacity, 1);
-        fail(run, RD_ERR_CAPACITY, NULL);
+    if (admit == RD_ADMIT_NO_BACKEND && sync->run->generation->backend_asked) {
+        fail(sync, RD_ERR_MODEL_UNAVAILABLE,
+             "no backend of the kind asked for is configured for this model; GET /models tells "
+             "which are available");
         return;
     }
-    atomic_fetch_add(&metrics->refused_unavailable, 1);
-    if (admission == RD_ADMISSION_NOT_READY) {
-        fail(run, RD_ERR_NOT_READY, NULL);
-        return;
-    }
-    fail(run, RD_ERR_MODEL_UNAVAILABLE,
-         run->generation->backend_asked ? "no backend of the kind asked for is configured for this "
-                                          "model; GET /models tells which are available"
-                                        : NULL);
+    rd_reply_refusal(sync->call, admit, &sync->limits);
 }
 
-/* ---- life of a run ---- */
+/* ---- life of a call ---- */
+
+static struct rd_waits *waits(const struct rd_sync *sync)
+{
+    return sync->call->gateway->waits;
+}
 
 static void drop(struct rd_call *call)
 {
-    struct rd_run *run = call->state;
-    for (unsigned i = 0; i < RD_LIMIT_COUNT; i++) {
-        rd_cas_abort(run->outputs[i].writer);
-        rd_buf_done(&run->outputs[i].statement);
-    }
-    rd_sources_done(&run->sources);
-    (void)pthread_mutex_destroy(&run->lock);
+    struct rd_sync *sync = call->state;
+    rd_run_free(sync->run);
+    rd_submission_done(&sync->submission);
 }
 
-static void gone(struct rd_call *call)
+static void suspend(struct rd_sync *sync)
 {
-    struct rd_run *run = call->state;
-    pthread_mutex_lock(&run->lock);
-    run->client_gone = true;
-    if (run->engine_run != NULL) {
-        run->backend->ops->cancel(run->backend->engine, run->engine_run);
-    }
-    pthread_mutex_unlock(&run->lock);
-}
-
-static void suspend(struct rd_run *run)
-{
-    if (!run->suspended) {
-        run->suspended = true;
-        rd_http_suspend(run->call->exchange);
+    if (!sync->suspended) {
+        sync->suspended = true;
+        rd_http_suspend(sync->call->exchange);
     }
 }
 
 /* What an engine says about itself is for the log. What it says about the request is for the
  * client; it begins with the field (engine.h). */
-static void fail_run(struct rd_run *run, rd_err err)
+static void fail_run(struct rd_sync *sync, rd_err err)
 {
-    struct rd_metrics *metrics = &run->call->gateway->metrics;
-    const char *text = run->why.text;
-    if (err == RD_ERR_CANCELLED) {
-        atomic_fetch_add(&metrics->generations_cancelled, 1);
-    } else if (rd_err_info(err)->http >= 500) {
-        atomic_fetch_add(&metrics->generations_failed, 1);
-        (void)snprintf(run->call->error_text, sizeof run->call->error_text, "%.255s", text);
-    } else if (err == RD_ERR_INVALID_REQUEST) {
+    const char *text = sync->run->why.text;
+    if (err == RD_ERR_INVALID_REQUEST) {
         const char *field = rd_text_starts(text, "image: ")  ? "image"
                             : rd_text_starts(text, "mask: ") ? "mask"
                                                              : "";
-        rd_reply_problem(run->call, err, field, "media",
+        rd_reply_problem(sync->call, err, field, "media",
                          field[0] == '\0' ? text : text + strlen(field) + 2);
         return;
     }
-    fail(run, err, NULL);
+    if (rd_err_info(err)->http >= 500) {
+        (void)snprintf(sync->call->error_text, sizeof sync->call->error_text, "%.255s", text);
+    }
+    fail(sync, err, NULL);
 }
 
-/* One of the things that the answer waits for is done. */
-static void settle(struct rd_run *run, rd_err err)
+/* The run is over, and it was this client's to the end. */
+static void over(struct rd_run *run, rd_err err)
 {
+    struct rd_sync *sync = run->ctx;
+    struct rd_call *call = sync->call;
+    if (!rd_waits_claim(waits(sync), &sync->wait)) {
+        return; /* cannot be: others claim only what they have adopted */
+    }
+    call->engine_ns = run->engine_ns;
     if (err != RD_OK) {
-        int none = RD_OK;
-        (void)atomic_compare_exchange_strong(&run->err, &none, (int)err);
-    }
-    if (atomic_fetch_sub(&run->pending, 1) != 1) {
+        fail_run(sync, err);
         return;
     }
-    struct rd_metrics *metrics = &run->call->gateway->metrics;
-    rd_err result = (rd_err)atomic_load(&run->err);
-    if (result != RD_OK) {
-        fail_run(run, result);
-        return;
-    }
-    atomic_fetch_add(&metrics->generations_ok, 1);
-    if (run->report.source != RD_DEVICE_TIME_UNKNOWN) {
-        atomic_fetch_add(&metrics->device_ns, run->report.device_ns);
-    }
-    rd_metrics_observe(&metrics->added, rd_clock_mono_ns() -
-                                            rd_http_started_ns(run->call->exchange) -
-                                            run->call->engine_ns);
-    rd_generate_answer(run);
-}
-
-static void committed(void *ctx, rd_err err)
-{
-    const struct rd_output *output = ctx;
-    if (err == RD_OK) {
-        atomic_fetch_add(&output->run->call->gateway->metrics.output_bytes, output->size);
-    }
-    settle(output->run, err);
-}
-
-/* ---- what the engine delivers ---- */
-
-static rd_err on_begin(void *ctx, unsigned index, enum rd_media media, uint64_t size_hint)
-{
-    struct rd_run *run = ctx;
-    if (index >= run->generation->count || media != run->generation->media) {
-        return rd_why_set(&run->why, RD_ERR_BACKEND_FAILED, "the engine broke its contract");
-    }
-    return rd_cas_begin(run->call->gateway->cas, run->call->key.owner, size_hint,
-                        &run->outputs[index].writer);
-}
-
-static rd_err on_data(void *ctx, unsigned index, const void *bytes, size_t len)
-{
-    struct rd_run *run = ctx;
-    return rd_cas_data(run->outputs[index].writer, bytes, len);
-}
-
-static rd_err on_end(void *ctx, unsigned index)
-{
-    struct rd_run *run = ctx;
-    struct rd_output *output = &run->outputs[index];
-    output->size = rd_cas_written(output->writer);
-    RD_TRY(rd_cas_seal(output->writer, &output->hash));
-    output->sealed = true;
-    return RD_OK;
-}
-
-static rd_err write_statement(struct rd_run *run, unsigned index)
-{
-    struct rd_output *output = &run->outputs[index];
-    if (!output->sealed) {
-        return rd_why_set(&run->why, RD_ERR_BACKEND_FAILED, "the engine delivered too few outputs");
-    }
-    const struct rd_call *call = run->call;
-    uint8_t salt[RD_SALT_LEN];
-    rd_attest_salt(call, rd_http_request_id(call->exchange), salt);
-    const struct rd_statement_facts facts = {
-        .hash = &output->hash,
-        .size = output->size,
-        .generation = run->generation,
-        .index = index,
-        .request_id = rd_http_request_id(call->exchange),
-        .builder_id = call->gateway->public_url,
-        .engine = run->backend->config->engine.name,
-        .report = &run->report,
-        .started_ms = run->started_ms,
-        .finished_ms = rd_clock_wall_ms(),
-        .prompt_salt = salt,
+    rd_metrics_observe(&call->gateway->metrics.added,
+                       rd_clock_mono_ns() - rd_http_started_ns(call->exchange) - run->engine_ns);
+    struct rd_result result = {
+        .count = run->generation->count,
+        .seed = run->generation->seed,
+        .device_ns = run->report.device_ns,
+        .device_source = run->report.source,
+        .device = run->report.device,
     };
-    return rd_statement_write(&output->statement, &facts);
+    for (unsigned i = 0; i < result.count; i++) {
+        result.hashes[i] = run->outputs[i].hash;
+        result.sizes[i] = run->outputs[i].size;
+    }
+    rd_generate_answer(sync, &result);
 }
 
-static void commit_all(struct rd_run *run)
+/* ---- a run becomes a job ---- */
+
+static bool may_adopt(struct rd_wait *wait)
 {
-    unsigned count = run->generation->count;
-    for (unsigned i = 0; i < count; i++) {
-        rd_err err = write_statement(run, i);
+    struct rd_sync *sync = (struct rd_sync *)wait;
+    return rd_run_adopt(sync->run);
+}
+
+static void stop_run(void *run)
+{
+    rd_run_stop(run);
+}
+
+/* On the writer: the job is durable, or it is not. */
+static void adopted(void *ctx, rd_err err, const struct rd_jobs_created *created)
+{
+    struct rd_sync *sync = ctx;
+    if (err != RD_OK) {
+        fail(sync, err, NULL);
+        return;
+    }
+    rd_queue_reply_created(sync->call, created);
+}
+
+static rd_err text_of(struct rd_sync *sync, struct rd_run *run, struct rd_buf *ret)
+{
+    const struct rd_buf *body = rd_http_body(sync->call->exchange);
+    const struct rd_submission_path path = {
+        .format = rd_http_request_query(sync->call->exchange, "format"),
+        .backend = rd_http_request_query(sync->call->exchange, "backend"),
+    };
+    return rd_submission_from_sync(run, rd_buf_cstr(body), body->len, &path, ret);
+}
+
+static void adopt(void *ctx)
+{
+    struct rd_sync *sync = ctx;
+    struct rd_gateway *gateway = sync->call->gateway;
+    struct rd_run *run = RD_STEAL(sync->run); /* rd_run_adopted gives it to the queue */
+    char model[RD_MODEL_NAME_MAX];
+    struct rd_jobs_ask ask;
+    struct rd_job_write add;
+    RD_AUTO_BUF struct rd_buf text;
+    rd_buf_init(&text, RD_JOB_REQUEST_MAX);
+    rd_err err = text_of(sync, run, &text);
+    if (err == RD_OK) {
+        const struct rd_submission none = {.lane = RD_LANE_NORMAL, .webhook = ""};
+        rd_queue_ask(run, &sync->call->key, RD_LANE_NORMAL, model, &ask);
+        rd_queue_row(run, &ask, &none, &text, &add);
+        err = rd_jobs_adopt(gateway->jobs, &run->slot, &ask, &add, adopted, sync);
+    }
+    if (err != RD_OK) {
+        fail(sync, err, NULL);
+        rd_run_stop(run);
+    } else if (rd_jobs_attach(gateway->jobs, &run->slot, stop_run, run) != RD_OK) {
+        rd_run_stop(run);
+    }
+    rd_run_adopted(run);
+}
+
+static void late(struct rd_wait *wait)
+{
+    struct rd_sync *sync = (struct rd_sync *)wait;
+    if (rd_pool_submit(sync->call->gateway->pool, adopt, sync) != RD_OK) {
+        adopt(sync);
+    }
+}
+
+/* ---- the client leaves ---- */
+
+static void left(struct rd_wait *wait)
+{
+    struct rd_sync *sync = (struct rd_sync *)wait;
+    if (sync->call->runtime->config->on_disconnect == RD_CONFIG_FINISH) {
+        sync->wait.until_ns = 0; /* it becomes a job at the next look */
+    } else {
+        rd_run_stop(sync->run);
+    }
+}
+
+static void reply_to_nobody(void *ctx)
+{
+    struct rd_sync *sync = ctx;
+    rd_jobs_unwatch(sync->call->gateway->jobs, sync->watch);
+    fail(sync, RD_ERR_CANCELLED, NULL);
+}
+
+static void gone(struct rd_call *call)
+{
+    struct rd_sync *sync = call->state;
+    atomic_store(&sync->gone, true);
+    if (!sync->queued) {
+        rd_waits_visit(waits(sync), &sync->wait, left);
+    } else if (rd_waits_claim(waits(sync), &sync->wait) &&
+               rd_pool_submit(call->gateway->pool, reply_to_nobody, sync) != RD_OK) {
+        rd_waits_add(waits(sync), &sync->wait); /* the time will be up */
+    }
+}
+
+/* ---- launch ---- */
+
+static void launch(struct rd_sync *sync)
+{
+    struct rd_call *call = sync->call;
+    struct rd_run *run = sync->run;
+    char model[RD_MODEL_NAME_MAX];
+    struct rd_jobs_ask ask;
+    if (atomic_load(&call->gateway->draining)) {
+        fail(sync, RD_ERR_DRAINING, NULL);
+        return;
+    }
+    rd_queue_ask(run, &call->key, RD_LANE_NORMAL, model, &ask);
+    enum rd_admit admit = rd_jobs_take(call->gateway->jobs, &ask, &run->slot, &sync->limits);
+    if (admit != RD_ADMIT_OK) {
+        refuse(sync, admit);
+        return;
+    }
+    suspend(sync);
+    run->done = over;
+    run->ctx = sync;
+    sync->wait.until_ns =
+        rd_clock_mono_ns() + call->runtime->config->sync_wait_ms * (second_ns / 1000);
+    sync->wait.may = may_adopt;
+    sync->wait.late = late;
+    rd_waits_add(waits(sync), &sync->wait);
+    if (atomic_load(&sync->gone)) {
+        rd_waits_visit(waits(sync), &sync->wait, left);
+    }
+    rd_run_start(run);
+}
+
+/* ---- by the queue ---- */
+
+static void answer_job_row(void *ctx, const struct rd_job_row *row)
+{
+    struct rd_sync *sync = ctx;
+    struct rd_result result = {
+        .seed = row->seed,
+        .device_ns = row->device_ns,
+        .device_source = (enum rd_device_time_source)row->device_source,
+        .device = "",
+    };
+    char asset[RD_ID_ASSET_LEN + 1];
+    if (row->status != RD_STATUS_COMPLETE) {
+        rd_queue_reply_failed(sync->call, row);
+        return;
+    }
+    sync->media = (enum rd_media)row->media;
+    while (result.count < RD_LIMIT_COUNT && rd_job_output(row, result.count, asset)) {
+        struct rd_cas_object object;
+        uint8_t blake3[RD_HASH_LEN];
+        rd_err err = rd_id_asset_parse(asset, strlen(asset), blake3)
+                         ? rd_cas_open_object(sync->call->gateway->cas, blake3, &object)
+                         : RD_ERR_CORRUPT;
         if (err != RD_OK) {
-            settle(run, err);
+            fail(sync, err == RD_ERR_NOT_FOUND ? RD_ERR_GONE : err,
+                 err == RD_ERR_NOT_FOUND ? "the job is complete, its output was removed since"
+                                         : NULL);
             return;
         }
+        result.hashes[result.count] = object.hash;
+        result.sizes[result.count++] = object.size;
+        rd_cas_release_object(&object);
     }
-    atomic_fetch_add(&run->pending, (int)count);
-    for (unsigned i = 0; i < count; i++) {
-        struct rd_output *output = &run->outputs[i];
-        const struct rd_cas_commit commit = {
-            .content_type = rd_media_type(run->generation->media),
-            .meta = rd_buf_cstr(&output->statement),
-            .meta_len = output->statement.len,
-            .want_note = true,
-            .done = committed,
-            .ctx = output,
-        };
-        rd_err err = rd_cas_commit(RD_STEAL(output->writer), &commit);
-        if (err != RD_OK) {
-            settle(run, err);
-        }
-    }
-    settle(run, RD_OK);
+    rd_generate_answer(sync, &result);
 }
 
-static void on_done(void *ctx, rd_err err, const struct rd_why *why,
-                    const struct rd_engine_report *report)
+/* On the pool: the job that the client waits for has ended. */
+static void answer_job(void *ctx)
 {
-    struct rd_run *run = ctx;
-    pthread_mutex_lock(&run->lock);
-    run->engine_run = NULL;
-    run->engine_done = true;
-    pthread_mutex_unlock(&run->lock);
-    rd_runtime_release(run->call->runtime, run->backend);
-    run->call->engine_ns = rd_clock_mono_ns() - run->engine_started_ns;
-    run->report = *report;
+    struct rd_sync *sync = ctx;
+    struct rd_gateway *gateway = sync->call->gateway;
+    rd_jobs_unwatch(gateway->jobs, RD_STEAL(sync->watch));
+    rd_err err =
+        rd_store_job_get(gateway->store, sync->call->key.owner, sync->job_id, answer_job_row, sync);
     if (err != RD_OK) {
-        if (why != NULL && run->why.text[0] == '\0') {
-            run->why = *why;
-        }
-        settle(run, err);
+        fail(sync, err, NULL);
+    }
+}
+
+static bool on_event(void *ctx, const struct rd_jobs_event *event)
+{
+    struct rd_sync *sync = ctx;
+    if (!event->last || !rd_waits_claim(waits(sync), &sync->wait)) {
+        return true;
+    }
+    if (rd_pool_submit(sync->call->gateway->pool, answer_job, sync) != RD_OK) {
+        rd_waits_add(waits(sync), &sync->wait);
+        return false; /* offered again soon */
+    }
+    return true;
+}
+
+static void waited_enough(struct rd_wait *wait)
+{
+    struct rd_sync *sync = (struct rd_sync *)wait;
+    struct rd_jobs *jobs = sync->call->gateway->jobs;
+    struct rd_jobs_created created = {.id = sync->job_id};
+    rd_jobs_unwatch(jobs, RD_STEAL(sync->watch));
+    rd_jobs_where(jobs, &created);
+    rd_queue_reply_created(sync->call, &created);
+}
+
+/* On the writer: the submission is durable. */
+static void submitted(void *ctx, rd_err err, const struct rd_jobs_created *created)
+{
+    struct rd_sync *sync = ctx;
+    struct rd_gateway *gateway = sync->call->gateway;
+    if (err != RD_OK) {
+        fail(sync, err == RD_ERR_CONFLICT ? RD_ERR_IDEMPOTENCY : err, NULL);
         return;
     }
-    commit_all(run);
+    if (sync->wait_s == 0) {
+        rd_http_reply_header(sync->call->exchange, "Preference-Applied", "respond-async");
+        rd_reply_limits(sync->call, &sync->limits);
+        rd_queue_reply_created(sync->call, created);
+        return;
+    }
+    memcpy(sync->job_id, created->id, strlen(created->id) + 1);
+    sync->wait.until_ns = rd_clock_mono_ns() + sync->wait_s * second_ns;
+    sync->wait.late = waited_enough;
+    sync->wait.leaves = true;
+    rd_waits_add(waits(sync), &sync->wait);
+    /* From here on an event, the time, or gone() may end the exchange at any moment, but for one:
+     * when there is nothing to watch, this thread must answer. */
+    rd_err watching = rd_jobs_watch(gateway->jobs, sync->call->key.owner, created->id, 0, on_event,
+                                    sync, &sync->watch);
+    if (watching != RD_OK && rd_waits_claim(waits(sync), &sync->wait) &&
+        rd_pool_submit(gateway->pool, answer_job, sync) != RD_OK) {
+        fail(sync, RD_ERR_CAPACITY, NULL);
+    }
 }
 
-static void launch(struct rd_run *run)
+static void queue_it(struct rd_sync *sync)
 {
-    struct rd_call *call = run->call;
-    struct rd_generation *generation = run->generation;
+    struct rd_call *call = sync->call;
+    struct rd_run *run = sync->run;
+    char model[RD_MODEL_NAME_MAX];
+    struct rd_jobs_ask ask;
+    struct rd_job_write add;
+    struct rd_problems problems = {.count = 0};
+    RD_AUTO_BUF struct rd_buf text;
+    rd_buf_init(&text, RD_JOB_REQUEST_MAX);
     if (atomic_load(&call->gateway->draining)) {
-        fail(run, RD_ERR_DRAINING, NULL);
+        fail(sync, RD_ERR_DRAINING, NULL);
         return;
     }
-    enum rd_backend_kind kind = generation->backend_asked ? generation->backend : RD_BACKEND_COUNT_;
-    enum rd_admission admission = rd_runtime_take(call->runtime, run->model, kind, &run->backend);
-    if (admission != RD_ADMISSION_TAKE) {
-        refuse_admission(run, admission);
-        return;
-    }
-    suspend(run);
-    const struct rd_engine_job job = {
-        .generation = generation,
-        .request_id = rd_http_request_id(call->exchange),
-        .traceparent = rd_call_traceparent(call),
-        .sink = {.ctx = run, .begin = on_begin, .data = on_data, .end = on_end, .done = on_done},
-    };
-    atomic_store(&run->pending, 2); /* the engine's done(), and this function's end */
-    run->started_ms = rd_clock_wall_ms();
-    run->engine_started_ns = rd_clock_mono_ns();
-    struct rd_engine_run *started = NULL;
-    pthread_mutex_lock(&run->lock);
-    rd_err err = run->client_gone ? RD_ERR_CANCELLED
-                                  : run->backend->ops->start(run->backend->engine, &job, &started);
+    rd_err err = text_of(sync, run, &text);
     if (err == RD_OK) {
-        run->engine_run = started; /* on_done waits for the lock before it clears this */
+        err = rd_submission_read(run, text.data, text.len,
+                                 rd_http_request_header(call->exchange, "Idempotency-Key"),
+                                 run->generation->seed, &sync->submission, &problems);
     }
-    pthread_mutex_unlock(&run->lock);
     if (err != RD_OK) {
-        rd_runtime_release(call->runtime, run->backend);
-        settle(run, err);
+        rd_reply_problems(call, err, &problems);
+        return;
     }
-    settle(run, RD_OK);
+    suspend(sync);
+    sync->queued = true;
+    rd_queue_ask(run, &call->key, sync->submission.lane, model, &ask);
+    rd_queue_row(run, &ask, &sync->submission, &text, &add);
+    enum rd_admit admit =
+        rd_jobs_submit(call->gateway->jobs, &ask, &add, submitted, sync, &sync->limits);
+    if (admit != RD_ADMIT_OK) {
+        rd_reply_refusal(call, admit, &sync->limits);
+    }
 }
 
 /* ---- from the request to a run ---- */
 
-static _Atomic unsigned *fetches_of(const struct rd_run *run)
+static _Atomic unsigned *fetches_of(const struct rd_sync *sync)
 {
-    struct rd_gateway *gateway = run->call->gateway;
-    return &gateway->fetching[run->call->key.owner %
+    struct rd_gateway *gateway = sync->call->gateway;
+    return &gateway->fetching[sync->call->key.owner %
                               (sizeof gateway->fetching / sizeof gateway->fetching[0])];
-}
-
-static bool client_has_left(struct rd_run *run)
-{
-    pthread_mutex_lock(&run->lock);
-    bool left = run->client_gone;
-    pthread_mutex_unlock(&run->lock);
-    return left;
 }
 
 static void load_and_launch(void *ctx)
 {
-    struct rd_run *run = ctx;
+    struct rd_sync *sync = ctx;
+    struct rd_run *run = sync->run;
     struct rd_problems problems = {.count = 0};
-    rd_err err = client_has_left(run)
+    const struct rd_sources_for of = {sync->call->gateway, run->runtime, &run->arena,
+                                      sync->call->exchange};
+    rd_err err = atomic_load(&sync->gone)
                      ? RD_ERR_CANCELLED
-                     : rd_sources_load(run->call, run->generation, &run->sources, &problems);
-    if (run->fetching) {
-        run->fetching = false;
-        atomic_fetch_sub(fetches_of(run), 1);
+                     : rd_sources_load(&of, run->generation, &run->sources, &problems);
+    if (sync->fetching) {
+        sync->fetching = false;
+        atomic_fetch_sub(fetches_of(sync), 1);
     }
     if (err == RD_ERR_INVALID_REQUEST) {
-        fail_problems(run, err, &problems);
+        rd_reply_problems(sync->call, err, &problems);
     } else if (err != RD_OK) {
-        fail(run, err, NULL);
+        fail(sync, err, NULL);
     } else {
-        launch(run);
+        launch(sync);
     }
 }
 
 /* Other people's hosts may take half a minute, so their wait has threads of its own, and one tenant
  * only some of them: nobody's upload or key waits behind it. */
-static void load_from_afar(struct rd_run *run)
+static void load_from_afar(struct rd_sync *sync)
 {
     rd_err err = RD_ERR_RATE_LIMITED;
-    suspend(run);
-    run->fetching = true;
-    if (atomic_fetch_add(fetches_of(run), 1) < RD_LIMIT_FETCHES_TENANT) {
-        err = rd_pool_submit(run->call->gateway->fetchers, load_and_launch, run);
+    suspend(sync);
+    sync->fetching = true;
+    if (atomic_fetch_add(fetches_of(sync), 1) < RD_LIMIT_FETCHES_TENANT) {
+        err = rd_pool_submit(sync->call->gateway->fetchers, load_and_launch, sync);
     }
     if (err != RD_OK) {
-        atomic_fetch_sub(fetches_of(run), 1);
-        fail(run, err,
+        atomic_fetch_sub(fetches_of(sync), 1);
+        fail(sync, err,
              err == RD_ERR_RATE_LIMITED ? "too many source images of this tenant are being fetched"
                                         : NULL);
     }
 }
 
-static void parse(struct rd_run *run)
+/* RFC 7240. False: it is an ordinary sync call. */
+static bool asks_for_queue(struct rd_sync *sync)
 {
-    struct rd_call *call = run->call;
+    struct rd_http_exchange *x = sync->call->exchange;
+    const char *prefer = rd_http_request_header(x, "Prefer");
+    bool key = rd_http_request_header(x, "Idempotency-Key") != NULL;
+    bool async = false;
+    unsigned wait = 0;
+    for (const char *at = prefer; at != NULL && *at != '\0';) {
+        at += strspn(at, " \t,");
+        size_t len = strcspn(at, ",;");
+        uint64_t seconds;
+        if (len >= 13 && strncasecmp(at, "respond-async", 13) == 0) {
+            async = true;
+        } else if (len > 5 && strncasecmp(at, "wait=", 5) == 0 &&
+                   rd_text_u64(at + 5, len - 5 - (at[len - 1] == ' '), &seconds)) {
+            wait = seconds > PREFER_WAIT_MAX_S ? PREFER_WAIT_MAX_S : (unsigned)seconds;
+            async = async || wait == 0;
+        }
+        at += strcspn(at, ",");
+    }
+    sync->wait_s = wait;
+    if (!async && wait == 0 && key) {
+        sync->wait_s = (unsigned)(sync->call->runtime->config->sync_wait_ms / 1000) + 1;
+    }
+    return async || sync->wait_s > 0;
+}
+
+static void parse(struct rd_sync *sync)
+{
+    struct rd_call *call = sync->call;
+    struct rd_run *run = sync->run;
     const struct rd_buf *body = rd_http_body(call->exchange);
-    uint32_t random_seed;
-    rd_id_random(&random_seed, sizeof random_seed);
     struct rd_request_context context = {
-        .model = run->model,
-        .modality = run->modality,
-        .task = run->task,
         .format = rd_http_request_query(call->exchange, "format"),
         .backend = rd_http_request_query(call->exchange, "backend"),
-        .media = run->media,
-        .public_url = call->gateway->public_url,
-        .random_seed = random_seed,
     };
-    context.loras_count = rd_catalogue_loras(call->runtime->catalogue, &context.loras);
+    rd_id_random(&context.random_seed, sizeof context.random_seed);
     struct rd_problems problems = {.count = 0};
-    rd_err err = rd_request_parse(rd_buf_cstr(body), body->len, &context,
-                                  rd_http_arena(call->exchange), &run->generation, &problems);
+    rd_err err = rd_run_parse(run, rd_buf_cstr(body), body->len, &context, &problems);
     if (err != RD_OK) {
-        fail_problems(run, err, &problems);
+        rd_reply_problems(call, err, &problems);
         return;
     }
+    sync->picture = run->generation->format;
     if (!rd_http_hold(call->exchange,
                       run->generation->image.bytes_len + run->generation->mask.bytes_len)) {
-        fail(run, RD_ERR_NO_MEMORY, NULL); /* what data: URIs were decoded to */
+        fail(sync, RD_ERR_NO_MEMORY, NULL); /* what data: URIs were decoded to */
+        return;
+    }
+    if (asks_for_queue(sync)) {
+        queue_it(sync); /* a job loads its pictures when it runs */
         return;
     }
     if (!rd_sources_needed(run->generation)) {
-        launch(run);
+        launch(sync);
         return;
     }
     if (rd_sources_far(run->generation)) {
-        load_from_afar(run);
+        load_from_afar(sync);
         return;
     }
-    if (run->suspended) { /* already on the pool */
-        load_and_launch(run);
+    if (sync->suspended) { /* already on the pool */
+        load_and_launch(sync);
         return;
     }
-    suspend(run);
-    err = rd_pool_submit(call->gateway->pool, load_and_launch, run);
+    suspend(sync);
+    err = rd_pool_submit(call->gateway->pool, load_and_launch, sync);
     if (err != RD_OK) {
-        fail(run, err, NULL);
+        fail(sync, err, NULL);
     }
 }
 
@@ -399,59 +515,78 @@ static void parse_on_pool(void *ctx)
 }
 
 /* Which model and task the path names; replies itself when there is none. */
-static bool resolve_path(struct rd_run *run)
+static bool resolve_path(struct rd_sync *sync)
 {
-    struct rd_call *call = run->call;
-    if (!rd_modality_parse(call->args[0], &run->modality)) {
-        fail(run, RD_ERR_NOT_FOUND, "a generation's path begins with /image or /video");
+    struct rd_call *call = sync->call;
+    if (!rd_modality_parse(call->args[0], &sync->modality)) {
+        fail(sync, RD_ERR_NOT_FOUND, "a generation's path begins with /image or /video");
         return false;
     }
-    if (!rd_task_parse(call->args[3], &run->task) || rd_task_modality(run->task) != run->modality) {
-        fail(run, RD_ERR_NOT_FOUND,
-             run->modality == RD_MODALITY_IMAGE ? "image tasks are t2i, i2i and edit"
-                                                : "video tasks are t2v and i2v");
+    if (!rd_task_parse(call->args[3], &sync->task) ||
+        rd_task_modality(sync->task) != sync->modality) {
+        fail(sync, RD_ERR_NOT_FOUND,
+             sync->modality == RD_MODALITY_IMAGE ? "image tasks are t2i, i2i and edit"
+                                                 : "video tasks are t2v and i2v");
         return false;
     }
-    run->model = rd_catalogue_find(call->runtime->catalogue, call->args[1], call->args[2]);
-    if (run->model == NULL || (run->model->modalities & (1u << run->modality)) == 0) {
-        fail(run, RD_ERR_MODEL_NOT_FOUND, NULL);
+    sync->model = rd_catalogue_find(call->runtime->catalogue, call->args[1], call->args[2]);
+    if (sync->model == NULL || (sync->model->modalities & (1u << sync->modality)) == 0) {
+        fail(sync, RD_ERR_MODEL_NOT_FOUND, NULL);
         return false;
     }
-    if ((run->model->tasks & (1u << run->task)) == 0) {
-        fail(run, RD_ERR_NOT_FOUND,
+    if ((sync->model->tasks & (1u << sync->task)) == 0) {
+        fail(sync, RD_ERR_NOT_FOUND,
              "this model does not do this task; GET /models tells which it does");
         return false;
     }
-    call->log_model = rd_arena_printf(rd_http_arena(call->exchange), "%s/%s", run->model->family,
-                                      run->model->name);
+    call->log_model = rd_arena_printf(rd_http_arena(call->exchange), "%s/%s", sync->model->family,
+                                      sync->model->name);
+    return true;
+}
+
+/* The run keeps the runtime that the path was resolved in. */
+static bool make_run(struct rd_sync *sync)
+{
+    struct rd_call *call = sync->call;
+    const char *trace = rd_call_traceparent(call);
+    struct rd_run *run = rd_run_new(call->gateway, call->runtime);
+    if (run == NULL) {
+        fail(sync, RD_ERR_NO_MEMORY, NULL);
+        return false;
+    }
+    sync->run = run;
+    run->owner = call->key.owner;
+    run->model = sync->model;
+    run->modality = sync->modality;
+    run->task = sync->task;
+    run->media = sync->media;
+    memcpy(run->request_id, rd_http_request_id(call->exchange),
+           strlen(rd_http_request_id(call->exchange)) + 1);
+    (void)snprintf(run->traceparent, sizeof run->traceparent, "%s", trace == NULL ? "" : trace);
     return true;
 }
 
 void rd_generate_handle(struct rd_call *call)
 {
-    struct rd_run *run = rd_arena_alloc(rd_http_arena(call->exchange), sizeof *run);
-    if (run == NULL || pthread_mutex_init(&run->lock, NULL) != 0) {
+    struct rd_sync *sync = rd_arena_alloc(rd_http_arena(call->exchange), sizeof *sync);
+    if (sync == NULL) {
         rd_reply_error(call, RD_ERR_NO_MEMORY, NULL, NULL);
         return;
     }
-    run->call = call;
-    for (unsigned i = 0; i < RD_LIMIT_COUNT; i++) {
-        run->outputs[i].run = run;
-        rd_buf_init(&run->outputs[i].statement, STATEMENT_MAX);
-    }
-    call->state = run;
+    sync->call = call;
+    call->state = sync;
     call->drop = drop;
     call->gone = gone;
-    if (!resolve_path(run) || !rd_generate_negotiate(run)) {
+    if (!resolve_path(sync) || !rd_generate_negotiate(sync) || !make_run(sync)) {
         return;
     }
     if (rd_http_body(call->exchange)->len <= PARSE_INLINE_MAX) {
-        parse(run);
+        parse(sync);
         return;
     }
-    suspend(run);
-    rd_err err = rd_pool_submit(call->gateway->pool, parse_on_pool, run);
+    suspend(sync);
+    rd_err err = rd_pool_submit(call->gateway->pool, parse_on_pool, sync);
     if (err != RD_OK) {
-        fail(run, err, NULL);
+        fail(sync, err, NULL);
     }
 }

@@ -95,8 +95,9 @@ void rd_info_ready(struct rd_call *call)
 }
 
 /* The lines of a metric stand together, or Prometheus does not know what they belong to. */
-static void write_slots(struct rd_runtime *runtime, struct rd_buf *out)
+static void write_slots(struct rd_call *call, struct rd_buf *out)
 {
+    const struct rd_runtime *runtime = call->runtime;
     rd_buf_str(out, "# HELP render_backend_slots slots of a backend\n"
                     "# TYPE render_backend_slots gauge\n");
     for (size_t i = 0; i < runtime->backends_count; i++) {
@@ -106,13 +107,12 @@ static void write_slots(struct rd_runtime *runtime, struct rd_buf *out)
     }
     rd_buf_str(out, "# HELP render_backend_slots_taken slots of a backend in use\n"
                     "# TYPE render_backend_slots_taken gauge\n");
-    pthread_mutex_lock(&runtime->lock);
     for (size_t i = 0; i < runtime->backends_count; i++) {
         const struct rd_backend *backend = &runtime->backends[i];
         rd_buf_printf(out, "render_backend_slots_taken{backend=\"%s\"} %u\n",
-                      backend->config->engine.name, backend->taken);
+                      backend->config->engine.name,
+                      rd_jobs_backend_taken(call->gateway->jobs, backend->number));
     }
-    pthread_mutex_unlock(&runtime->lock);
 }
 
 static void write_gauges(struct rd_call *call, struct rd_buf *out)
@@ -138,7 +138,7 @@ static void write_gauges(struct rd_call *call, struct rd_buf *out)
     for (size_t i = 0; i < sizeof gauges / sizeof gauges[0]; i++) {
         rd_metrics_line(out, gauges[i].name, "gauge", gauges[i].help, gauges[i].value);
     }
-    write_slots(call->runtime, out);
+    write_slots(call, out);
 }
 
 void rd_info_metrics(struct rd_call *call)

@@ -24,12 +24,17 @@
 #include "base/text.h"
 #include "gateway/data.h"
 #include "gateway/gateway.h"
+#include "gateway/jobrun.h"
 #include "gateway/options.h"
+#include "gateway/waits.h"
+#include "gateway/webhooks.h"
 #include "gateway/webhooks.h"
 #include "webhook/sender.h"
 
 enum {
     HOUSEKEEPING_MS = 500,
+    JOBS_MS_MAX = 10000,
+    LAST_ANSWERS_MS = 200,
     DRAIN_MS_MAX = 60000,
     CANCEL_MS_MAX = RD_LIMIT_FETCH_TOTAL_MS + 5000, /* the longest thing that nothing can cancel */
     RETENTION_EVERY_MS = 3600 * 1000,
@@ -62,16 +67,21 @@ static void reload(struct rd_gateway *gateway, const char *config_path)
         complain("reload refused; the old configuration stays", &why);
         return;
     }
+    const struct rd_fetch_options webhooks = rd_webhooks_options(fresh->config);
+    if (rd_jobrun_backends(gateway, fresh, gateway->runtime) != RD_OK ||
+        rd_webhook_configure(gateway->webhooks, &webhooks) != RD_OK) {
+        rd_runtime_unref(fresh);
+        complain("reload refused; the old configuration stays",
+                 &(struct rd_why){.text = "out of memory, or too many engine names since start"});
+        return;
+    }
     rd_log_configure(fresh->config->log_level, fresh->config->log_format);
     pthread_mutex_lock(&gateway->runtime_lock);
     struct rd_runtime *old = gateway->runtime;
     gateway->runtime = fresh;
     pthread_mutex_unlock(&gateway->runtime_lock);
+    rd_jobs_reloaded(gateway->jobs);
     rd_runtime_unref(old);
-    const struct rd_fetch_options hosts = rd_webhooks_options(fresh->config);
-    if (rd_webhook_configure(gateway->webhooks, &hosts) != RD_OK) {
-        rd_log(RD_LOG_ERROR, "no memory for webhooks.allow_hosts; the old ones stay", NULL);
-    }
     atomic_fetch_add(&gateway->metrics.reloads_ok, 1);
     rd_log(RD_LOG_INFO, "reloaded", NULL);
 }
@@ -131,7 +141,7 @@ static bool serve(struct rd_gateway *gateway, const struct rd_gateway_options *o
         rd_runtime_collect();
         keep_signer(gateway, &signer_lost);
         bool objects = rd_cas_healthy(gateway->cas);
-        if (!objects || !rd_store_healthy(gateway->store)) {
+        if (!objects || !rd_store_healthy(gateway->store) || atomic_load(&gateway->broken)) {
             rd_log(RD_LOG_ERROR,
                    "a store failed to write or sync; stopping, so that nothing is accepted "
                    "that cannot be kept",
@@ -155,16 +165,32 @@ static bool all_answered(struct rd_gateway *gateway, unsigned ms)
     return rd_http_open_exchanges(gateway->http) == 0;
 }
 
+static bool all_run(struct rd_gateway *gateway, unsigned ms)
+{
+    uint64_t until = rd_clock_mono_ns() + ms * (uint64_t)1000000;
+    while (rd_jobs_running(gateway->jobs) > 0 && rd_clock_mono_ns() < until) {
+        (void)poll(NULL, 0, 10);
+    }
+    return rd_jobs_running(gateway->jobs) == 0;
+}
+
+/* Jobs that run get a moment to end. They are durable: what is broken off is run again after the
+ * next start. */
 static void drain(struct rd_gateway *gateway)
 {
     atomic_store(&gateway->draining, true);
     rd_http_quiesce(gateway->http);
-    if (all_answered(gateway, DRAIN_MS_MAX)) {
+    rd_waits_drain(gateway->waits);
+    rd_jobs_drain(gateway->jobs);
+    if (!all_run(gateway, JOBS_MS_MAX)) {
+        rd_jobs_break_off(gateway->jobs);
+    }
+    if (all_answered(gateway, DRAIN_MS_MAX) && all_run(gateway, DRAIN_MS_MAX)) {
         return;
     }
     rd_log(RD_LOG_WARN, "requests still run after a minute; cancelling them", NULL);
     rd_http_hang_up(gateway->http);
-    if (!all_answered(gateway, CANCEL_MS_MAX)) {
+    if (!all_answered(gateway, CANCEL_MS_MAX) || !all_run(gateway, CANCEL_MS_MAX)) {
         /* The server cannot be taken down around a suspended request. Nothing that was answered is
          * lost: the stores are made for ending at any moment. */
         rd_log(RD_LOG_ERROR, "a cancelled request does not end; leaving without it", NULL);
@@ -195,9 +221,16 @@ static rd_err start_parts(struct rd_gateway *gateway, const struct rd_gateway_op
     };
     RD_TRY(rd_cas_open(&cas, &gateway->cas, why));
     RD_TRY(rd_pool_start(FETCH_THREADS, &gateway->fetchers));
-    const struct rd_fetch_options hosts = rd_webhooks_options(config);
-    RD_TRY(rd_webhook_start(gateway->store, &hosts, &gateway->webhooks, why));
+    RD_TRY(rd_pool_start(FETCH_THREADS, &gateway->starters));
     return rd_pool_start(POOL_THREADS, &gateway->pool);
+}
+
+/* What needs to know our own URL. */
+static rd_err start_queue(struct rd_gateway *gateway, struct rd_why *why)
+{
+    const struct rd_fetch_options options = rd_webhooks_options(gateway->runtime->config);
+    RD_TRY(rd_webhook_start(gateway->store, &options, &gateway->webhooks, why));
+    return rd_jobrun_open(gateway, why);
 }
 
 static rd_err listen_http(struct rd_gateway *gateway, const struct rd_gateway_options *options,
@@ -229,12 +262,15 @@ static rd_err listen_http(struct rd_gateway *gateway, const struct rd_gateway_op
 /* The reverse of the start; every part may be missing. */
 static void stop_parts(struct rd_gateway *gateway)
 {
-    rd_webhook_stop(gateway->webhooks); /* what waits for a test message is answered */
     if (gateway->http != NULL) {
         rd_http_stop(gateway->http);
     }
+    rd_pool_stop(gateway->starters);
     rd_pool_stop(gateway->fetchers);
     rd_pool_stop(gateway->pool);
+    rd_jobs_close(gateway->jobs);
+    rd_webhook_stop(gateway->webhooks);
+    rd_waits_free(gateway->waits);
     rd_runtime_unref(gateway->runtime);
     rd_runtime_collect(); /* closes the engines, which may still commit */
     if (gateway->cas != NULL) {
@@ -292,6 +328,10 @@ static int run_gateway(const struct rd_gateway_options *options)
     rd_routes_app(gateway, &app);
     rd_err err = start_parts(gateway, options, &why);
     err = err == RD_OK ? listen_http(gateway, options, &why) : err;
+    err = err == RD_OK ? start_queue(gateway, &why) : err;
+    if (err == RD_OK) {
+        rd_jobs_go(gateway->jobs);
+    }
     err = err == RD_OK ? rd_http_serve(gateway->http, &app, &why) : err;
     bool well = false;
     if (err != RD_OK) {
@@ -300,6 +340,10 @@ static int run_gateway(const struct rd_gateway_options *options)
         complain("cannot start", &(struct rd_why){.text = "standard output cannot be written"});
     } else {
         well = serve(gateway, options, signals);
+        if (!well) { /* nothing can be kept any more: whoever waits is told now, or by the end */
+            (void)all_answered(gateway, LAST_ANSWERS_MS);
+            _exit(EXIT_FAILURE);
+        }
         drain(gateway);
     }
     stop_parts(gateway);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * JSON answers and the contract's Error body. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -38,9 +39,9 @@ static void error_headers(struct rd_call *call, rd_err err, int status)
         rd_http_reply_header(x, "WWW-Authenticate", "Bearer");
     }
     if (status == 429 || status == 503) {
-        rd_http_reply_headerf(x, "Retry-After", "%d",
-                              err == RD_ERR_MODEL_UNAVAILABLE ? RETRY_CONFIGURATION_S
-                                                              : RETRY_SOON_S);
+        uint64_t usual = err == RD_ERR_MODEL_UNAVAILABLE ? RETRY_CONFIGURATION_S : RETRY_SOON_S;
+        rd_http_reply_headerf(x, "Retry-After", "%" PRIu64,
+                              call->retry_s > usual ? call->retry_s : usual);
     }
     if (err == RD_ERR_CAPACITY) {
         rd_http_reply_headerf(x, "Link", "<%s/queue>; rel=\"alternate\"",
@@ -111,4 +112,34 @@ json_t *rd_call_json(struct rd_call *call)
                      json == NULL ? error.text : "expected an object: {...}");
     json_decref(json);
     return NULL;
+}
+
+/* draft-ietf-httpapi-ratelimit-headers: how much there may be, and how much is left. */
+void rd_reply_limits(struct rd_call *call, const struct rd_jobs_limits *limits)
+{
+    if (limits->burst == 0) {
+        return;
+    }
+    /* A bucket of `burst` that refills `rate` a second gives at most this over its window. */
+    uint64_t window = limits->rate == 0 ? 0 : (limits->burst + limits->rate - 1) / limits->rate;
+    rd_http_reply_headerf(call->exchange, "RateLimit-Policy", "\"burst\";q=%" PRIu64 ";w=%" PRIu64,
+                          limits->burst, window == 0 ? 1 : window);
+    rd_http_reply_headerf(call->exchange, "RateLimit", "\"burst\";r=%" PRIu64 ";t=%" PRIu64,
+                          limits->left, limits->reset_s);
+}
+
+void rd_reply_refusal(struct rd_call *call, enum rd_admit admit,
+                      const struct rd_jobs_limits *limits)
+{
+    struct rd_metrics *metrics = &call->gateway->metrics;
+    const char *text;
+    rd_err err = rd_jobs_refusal(admit, &text);
+    if (admit == RD_ADMIT_NO_SLOT) {
+        atomic_fetch_add(&metrics->refused_capacity, 1);
+    } else if (admit == RD_ADMIT_NO_BACKEND || admit == RD_ADMIT_NOT_READY) {
+        atomic_fetch_add(&metrics->refused_unavailable, 1);
+    }
+    call->retry_s = limits->retry_s;
+    rd_reply_limits(call, limits);
+    rd_reply_error(call, err, text, NULL);
 }

@@ -45,6 +45,20 @@ static const struct rd_route routes[] = {
      rd_object_begin, rd_object_put, "object_put"},
     {RD_HTTP_GET, "/v1/objects/{hash}", RD_SCOPE_READ, RD_BODY_NONE, RD_ON_HTTP, NULL,
      rd_object_get, "object_get"},
+    {RD_HTTP_POST, "/queue", RD_SCOPE_GENERATE, RD_BODY_IMAGES, RD_ON_HTTP, NULL, rd_queue_post,
+     "queue_submit"},
+    {RD_HTTP_GET, "/queue", RD_SCOPE_GENERATE | RD_SCOPE_READ, RD_BODY_NONE, RD_ON_HTTP, NULL,
+     rd_queue_info, "queue"},
+    {RD_HTTP_GET, "/jobs", RD_SCOPE_GENERATE | RD_SCOPE_READ, RD_BODY_NONE, RD_ON_POOL, NULL,
+     rd_jobs_list_handle, "job_list"},
+    {RD_HTTP_GET, "/jobs/{id}", RD_SCOPE_GENERATE | RD_SCOPE_READ, RD_BODY_NONE, RD_ON_HTTP, NULL,
+     rd_jobs_get_handle, "job"},
+    {RD_HTTP_DELETE, "/jobs/{id}", RD_SCOPE_GENERATE, RD_BODY_NONE, RD_ON_HTTP, NULL,
+     rd_jobs_delete_handle, "job_delete"},
+    {RD_HTTP_POST, "/jobs/{id}/cancel", RD_SCOPE_GENERATE, RD_BODY_JSON, RD_ON_HTTP, NULL,
+     rd_jobs_cancel_handle, "job_cancel"},
+    {RD_HTTP_GET, "/jobs/{id}/events", RD_SCOPE_GENERATE | RD_SCOPE_READ, RD_BODY_NONE, RD_ON_POOL,
+     NULL, rd_events_handle, "job_events"},
     {RD_HTTP_POST, "/keys", RD_SCOPE_ADMIN, RD_BODY_JSON, RD_ON_POOL, NULL, rd_keys_create,
      "key_create"},
     {RD_HTTP_GET, "/keys", RD_SCOPE_ADMIN | RD_SCOPE_READ, RD_BODY_NONE, RD_ON_POOL, NULL,
@@ -164,7 +178,8 @@ static void cors_headers(struct rd_call *call)
         if (strcmp(allowed, "*") == 0 || strcmp(allowed, origin) == 0) {
             rd_http_reply_header(call->exchange, "Access-Control-Allow-Origin", allowed);
             rd_http_reply_header(call->exchange, "Access-Control-Expose-Headers",
-                                 "Content-Location, ETag, Link, Retry-After, X-Weyl-Request-Id, "
+                                 "Content-Location, ETag, Link, Location, Preference-Applied, "
+                                 "RateLimit, RateLimit-Policy, Retry-After, X-Weyl-Request-Id, "
                                  "X-Weyl-Seed, X-Weyl-Duration-Ms, x-gpu-seconds, x-gpu-device");
             rd_http_reply_header(call->exchange, "Vary", "Origin");
             return;
@@ -187,7 +202,8 @@ static void preflight(struct rd_call *call, const struct rd_buf *allow)
     rd_http_reply_header(call->exchange, "Access-Control-Allow-Methods", rd_buf_cstr(allow));
     rd_http_reply_header(
         call->exchange, "Access-Control-Allow-Headers",
-        "Authorization, Content-Type, Accept, Prefer, traceparent, If-None-Match, Range");
+        "Authorization, Content-Type, Accept, Prefer, Idempotency-Key, Last-Event-ID, traceparent, "
+        "If-None-Match, Range");
     rd_http_reply_header(call->exchange, "Access-Control-Max-Age", "86400");
     rd_http_reply(call->exchange, 204);
 }

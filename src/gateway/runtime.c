@@ -4,13 +4,14 @@
 #include "gateway/runtime.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/fs.h"
-#include "base/id.h"
 #include "base/mem.h"
+#include "store/jobs.h"
 
 static pthread_mutex_t dead_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct rd_runtime *dead_list;
@@ -23,7 +24,6 @@ static void runtime_free(struct rd_runtime *runtime)
     rd_mem_free(runtime->backends);
     rd_catalogue_unref(runtime->catalogue);
     rd_config_free(runtime->config);
-    (void)pthread_mutex_destroy(&runtime->lock);
     rd_mem_free(runtime);
 }
 
@@ -143,8 +143,7 @@ rd_err rd_runtime_load(const char *config_path, struct rd_runtime **ret, struct 
         RD_TRY(rd_fs_read(config_path, &text, why));
     }
     struct rd_runtime *runtime = rd_mem_alloc(sizeof *runtime);
-    if (runtime == NULL || pthread_mutex_init(&runtime->lock, NULL) != 0) {
-        rd_mem_free(runtime);
+    if (runtime == NULL) {
         return RD_ERR_NO_MEMORY;
     }
     atomic_init(&runtime->references, 1);
@@ -163,17 +162,13 @@ rd_err rd_runtime_load(const char *config_path, struct rd_runtime **ret, struct 
     return RD_OK;
 }
 
-static bool serves(const struct rd_backend *backend, const struct rd_model *model,
-                   enum rd_backend_kind kind)
+bool rd_backend_serves(const struct rd_backend *backend, const char *model, int kind)
 {
-    if (kind != RD_BACKEND_COUNT_ && backend->config->backend != kind) {
+    if (kind >= 0 && backend->config->backend != (enum rd_backend_kind)kind) {
         return false;
     }
-    size_t family_len = strlen(model->family);
     for (size_t i = 0; i < backend->config->models_count; i++) {
-        const char *name = backend->config->models[i];
-        if (strncmp(name, model->family, family_len) == 0 && name[family_len] == '/' &&
-            strcmp(name + family_len + 1, model->name) == 0) {
+        if (strcmp(backend->config->models[i], model) == 0) {
             return true;
         }
     }
@@ -183,45 +178,23 @@ static bool serves(const struct rd_backend *backend, const struct rd_model *mode
 bool rd_runtime_serves(const struct rd_runtime *runtime, const struct rd_model *model,
                        enum rd_backend_kind kind)
 {
+    char name[RD_MODEL_NAME_MAX];
+    (void)snprintf(name, sizeof name, "%s/%s", model->family, model->name);
     for (size_t i = 0; i < runtime->backends_count; i++) {
-        if (serves(&runtime->backends[i], model, kind)) {
+        if (rd_backend_serves(&runtime->backends[i], name,
+                              kind == RD_BACKEND_COUNT_ ? -1 : (int)kind)) {
             return true;
         }
     }
     return false;
 }
 
-enum rd_admission rd_runtime_take(struct rd_runtime *runtime, const struct rd_model *model,
-                                  enum rd_backend_kind kind, struct rd_backend **ret)
+struct rd_backend *rd_runtime_backend(struct rd_runtime *runtime, uint32_t number)
 {
-    struct rd_slots slots[RD_CONFIG_ENGINES_MAX];
-    size_t count = runtime->backends_count;
-    uint32_t random;
-    rd_id_random(&random, sizeof random);
-    size_t index = 0;
-    pthread_mutex_lock(&runtime->lock);
-    for (size_t i = 0; i < count; i++) {
-        const struct rd_backend *backend = &runtime->backends[i];
-        bool mine = serves(backend, model, kind);
-        slots[i] = (struct rd_slots){
-            .slots = backend->config->engine.slots,
-            .taken = backend->taken,
-            .serves = mine,
-            .ready = mine && backend->ops->ready(backend->engine),
-        };
+    for (size_t i = 0; i < runtime->backends_count; i++) {
+        if (runtime->backends[i].number == number) {
+            return &runtime->backends[i];
+        }
     }
-    enum rd_admission admission = rd_admission_pick(slots, count, random, &index);
-    if (admission == RD_ADMISSION_TAKE) {
-        runtime->backends[index].taken++;
-        *ret = &runtime->backends[index];
-    }
-    pthread_mutex_unlock(&runtime->lock);
-    return admission;
-}
-
-void rd_runtime_release(struct rd_runtime *runtime, struct rd_backend *backend)
-{
-    pthread_mutex_lock(&runtime->lock);
-    backend->taken--;
-    pthread_mutex_unlock(&runtime->lock);
+    return NULL;
 }

@@ -40,13 +40,18 @@ static const char *asset_id(const char *url)
     return slash == NULL ? url : slash + 1;
 }
 
-static rd_err load_asset(struct rd_call *call, const char *url, char **ret, size_t *ret_len,
-                         struct rd_why *why)
+static bool hold(const struct rd_sources_for *of, size_t len)
+{
+    return of->exchange == NULL || rd_http_hold(of->exchange, len);
+}
+
+static rd_err load_asset(const struct rd_sources_for *of, const char *url, char **ret,
+                         size_t *ret_len, struct rd_why *why)
 {
     uint8_t blake3[RD_HASH_LEN];
     struct rd_cas_object object;
-    rd_err err = rd_asset_resolve(call->gateway, asset_id(url), blake3);
-    err = err == RD_OK ? rd_cas_open_object(call->gateway->cas, blake3, &object) : err;
+    rd_err err = rd_asset_resolve(of->gateway, asset_id(url), blake3);
+    err = err == RD_OK ? rd_cas_open_object(of->gateway->cas, blake3, &object) : err;
     if (err != RD_OK) {
         return rd_why_set(why, err == RD_ERR_NOT_FOUND ? RD_ERR_INVALID_REQUEST : err,
                           "no such asset here, or nothing was uploaded to it yet");
@@ -55,11 +60,11 @@ static rd_err load_asset(struct rd_call *call, const char *url, char **ret, size
     if (object.size > RD_LIMIT_UPLOAD_BYTES) {
         err =
             rd_why_set(why, RD_ERR_INVALID_REQUEST, "larger than %d bytes", RD_LIMIT_UPLOAD_BYTES);
-    } else if (!rd_http_hold(call->exchange, (size_t)object.size) ||
+    } else if (!hold(of, (size_t)object.size) ||
                (bytes = rd_mem_alloc((size_t)object.size)) == NULL) {
         err = RD_ERR_NO_MEMORY;
     } else {
-        err = rd_cas_verify_object(call->gateway->cas, &object);
+        err = rd_cas_verify_object(of->gateway->cas, &object);
         err = err == RD_OK
                   ? rd_fs_pread_all(object.fd, bytes, (size_t)object.size, (off_t)object.offset)
                   : err;
@@ -74,10 +79,10 @@ static rd_err load_asset(struct rd_call *call, const char *url, char **ret, size
     return RD_OK;
 }
 
-static rd_err load_url(struct rd_call *call, const char *url, char **ret, size_t *ret_len,
-                       struct rd_why *why)
+static rd_err load_url(const struct rd_sources_for *of, const char *url, char **ret,
+                       size_t *ret_len, struct rd_why *why)
 {
-    const struct rd_config *config = call->runtime->config;
+    const struct rd_config *config = of->runtime->config;
     const struct rd_fetch_options options = {
         .max_bytes = RD_LIMIT_UPLOAD_BYTES,
         .allow_hosts = config->fetch_allow_hosts,
@@ -91,14 +96,14 @@ static rd_err load_url(struct rd_call *call, const char *url, char **ret, size_t
         /* Whatever the other side did, it is the request's URL that cannot be used. */
         return err == RD_ERR_NO_MEMORY || err == RD_ERR_CONFIG ? err : RD_ERR_INVALID_REQUEST;
     }
-    if (!rd_http_hold(call->exchange, bytes.len)) {
+    if (!hold(of, bytes.len)) {
         return RD_ERR_NO_MEMORY;
     }
     *ret = rd_buf_steal(&bytes, ret_len);
     return *ret == NULL ? RD_ERR_NO_MEMORY : RD_OK;
 }
 
-static rd_err load_one(struct rd_call *call, struct rd_source *source, char **owned,
+static rd_err load_one(const struct rd_sources_for *of, struct rd_source *source, char **owned,
                        const char *field, struct rd_problems *problems)
 {
     if (!missing(source)) {
@@ -107,14 +112,14 @@ static rd_err load_one(struct rd_call *call, struct rd_source *source, char **ow
     struct rd_why why = {.text = "cannot be loaded"};
     struct rd_image_info info;
     size_t len = 0;
-    rd_err err = source->kind == RD_SOURCE_URL ? load_url(call, source->url, owned, &len, &why)
-                                               : load_asset(call, source->url, owned, &len, &why);
+    rd_err err = source->kind == RD_SOURCE_URL ? load_url(of, source->url, owned, &len, &why)
+                                               : load_asset(of, source->url, owned, &len, &why);
     if (err == RD_OK) {
         err = rd_image_probe(*owned, len, &info, &why);
         err = err == RD_ERR_TOO_LARGE ? RD_ERR_INVALID_REQUEST : err;
     }
     if (err == RD_ERR_INVALID_REQUEST) {
-        rd_problems_add(problems, rd_http_arena(call->exchange), field, "source", "%s", why.text);
+        rd_problems_add(problems, of->arena, field, "source", "%s", why.text);
     }
     if (err != RD_OK) {
         return err;
@@ -125,10 +130,10 @@ static rd_err load_one(struct rd_call *call, struct rd_source *source, char **ow
     return RD_OK;
 }
 
-rd_err rd_sources_load(struct rd_call *call, struct rd_generation *generation,
+rd_err rd_sources_load(const struct rd_sources_for *of, struct rd_generation *generation,
                        struct rd_sources *sources, struct rd_problems *problems)
 {
-    rd_err first = load_one(call, &generation->image, &sources->image, "image", problems);
-    rd_err second = load_one(call, &generation->mask, &sources->mask, "mask", problems);
+    rd_err first = load_one(of, &generation->image, &sources->image, "image", problems);
+    rd_err second = load_one(of, &generation->mask, &sources->mask, "mask", problems);
     return first != RD_OK ? first : second;
 }

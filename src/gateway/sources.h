@@ -16,8 +16,15 @@ struct rd_sources {
 bool rd_sources_needed(const struct rd_generation *generation);
 /* True when some of it comes from another host, which may take RD_LIMIT_FETCH_TOTAL_MS. */
 bool rd_sources_far(const struct rd_generation *generation);
+struct rd_sources_for {
+    struct rd_gateway *gateway;
+    struct rd_runtime *runtime;
+    struct rd_arena *arena; /* for the texts of problems */
+    struct rd_http_exchange
+        *exchange; /* whose memory it counts as; NULL: a job's, bounded by slots */
+};
 /* Loads, probes, hashes. Problems name the field; INVALID_REQUEST then. */
-rd_err rd_sources_load(struct rd_call *call, struct rd_generation *generation,
+rd_err rd_sources_load(const struct rd_sources_for *of, struct rd_generation *generation,
                        struct rd_sources *sources, struct rd_problems *problems) RD_MUST;
 void rd_sources_done(struct rd_sources *sources);
 

@@ -137,9 +137,8 @@ enum rd_admit rd_jobs_submit(struct rd_jobs *jobs, const struct rd_jobs_ask *ask
 {
     struct write *write = rd_jobs_write_new(add); /* copies a large request: outside the lock */
     rd_jobs_lock(jobs);
-    struct job *job = write == NULL || jobs->broken || jobs->draining
-                          ? NULL
-                          : rd_jobs_make(jobs, ask, &add->row);
+    struct job *job =
+        write == NULL || jobs->broken || jobs->draining ? NULL : rd_jobs_make(jobs, ask, &add->row);
     if (job != NULL && job->row.id[0] == '\0') {
         rd_id_new("j_", job->row.id);
     }
@@ -183,8 +182,8 @@ rd_err rd_jobs_adopt(struct rd_jobs *jobs, const struct rd_jobs_slot *slot,
     struct job *run = write == NULL ? NULL : rd_jobs_at(jobs, slot);
     struct job *job = run == NULL || !run->now_only ? NULL : rd_jobs_make(jobs, ask, &add->row);
     if (job == NULL) {
-        rd_err err = write == NULL || (run != NULL && run->now_only) ? RD_ERR_NO_MEMORY
-                                                                    : RD_ERR_NOT_FOUND;
+        rd_err err =
+            write == NULL || (run != NULL && run->now_only) ? RD_ERR_NO_MEMORY : RD_ERR_NOT_FOUND;
         rd_jobs_leave(jobs);
         rd_mem_free(write);
         return err;

@@ -13,6 +13,14 @@ static struct job *visible(struct rd_jobs *jobs, uint64_t owner, const char *id)
     return job == NULL || (owner != 0 && job->row.owner != owner) ? NULL : job;
 }
 
+bool rd_jobs_visible(struct rd_jobs *jobs, uint64_t owner, const char *id)
+{
+    rd_jobs_lock(jobs);
+    bool there = visible(jobs, owner, id) != NULL;
+    rd_jobs_leave(jobs);
+    return there;
+}
+
 rd_err rd_jobs_get(struct rd_jobs *jobs, uint64_t owner, const char *id, const char *request,
                    struct rd_buf *json, char output[RD_ID_ASSET_LEN + 1], bool *ret_stored)
 {
@@ -36,7 +44,7 @@ rd_err rd_jobs_get(struct rd_jobs *jobs, uint64_t owner, const char *id, const c
         now.eta_ns = look.eta_ns;
     }
     if (request != NULL) {
-        row.request = request;
+        row.request = request[0] == '\0' ? NULL : request;
         row.request_len = strlen(request);
     }
     output[0] = '\0';
@@ -44,6 +52,17 @@ rd_err rd_jobs_get(struct rd_jobs *jobs, uint64_t owner, const char *id, const c
     rd_jobs_write_job(&row, &now, jobs->public_url, json);
     rd_jobs_leave(jobs);
     return rd_buf_err(json);
+}
+
+void rd_jobs_where(struct rd_jobs *jobs, struct rd_jobs_created *created)
+{
+    struct rd_queue_job look;
+    rd_jobs_lock(jobs);
+    const struct job *job = rd_jobs_find(jobs, created->id);
+    bool waits = job != NULL && job->number != 0 && rd_queue_look(jobs->queue, job->number, &look);
+    created->position = waits ? look.position : 0;
+    created->eta_ns = waits ? look.eta_ns : 0;
+    rd_jobs_leave(jobs);
 }
 
 rd_err rd_jobs_cancel(struct rd_jobs *jobs, uint64_t owner, const char *id, bool queued_only,
@@ -55,10 +74,10 @@ rd_err rd_jobs_cancel(struct rd_jobs *jobs, uint64_t owner, const char *id, bool
     }
     rd_jobs_lock(jobs);
     struct job *job = visible(jobs, owner, id);
-    rd_err err = job == NULL                          ? RD_ERR_NOT_FOUND
-                 : job->number == 0 || job->settled   ? RD_ERR_CONFLICT
+    rd_err err = job == NULL                                           ? RD_ERR_NOT_FOUND
+                 : job->number == 0 || job->settled                    ? RD_ERR_CONFLICT
                  : queued_only && job->row.status == RD_STATUS_RUNNING ? RD_ERR_CONFLICT
-                                                                      : RD_OK;
+                                                                       : RD_OK;
     if (err == RD_OK) {
         waiter->fn = fn;
         waiter->ctx = ctx;

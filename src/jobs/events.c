@@ -192,7 +192,9 @@ static void replay(struct rd_jobs *jobs, struct job *job, uint64_t after,
     for (unsigned i = 0; ring != NULL && i < ring->count; i++) {
         const struct event *event = &ring->events[(ring->first + i) % RD_JOBS_EVENTS_KEPT];
         bool last = job->number == 0 && i + 1 == ring->count;
-        if ((event->id <= after && !last) || event->data == NULL) {
+        /* Who did not watch wants to know the end of one that has ended, not its story. */
+        bool wanted = last || (event->id > after && (job->number != 0 || after != 0));
+        if (!wanted || event->data == NULL) {
             continue;
         }
         struct rd_jobs_event told = {.id = event->id,
@@ -254,8 +256,8 @@ rd_err rd_jobs_watch(struct rd_jobs *jobs, uint64_t owner, const char *id, uint6
     rd_jobs_lock(jobs);
     struct job *job = rd_jobs_find(jobs, id);
     rd_err err = job == NULL || (owner != 0 && job->row.owner != owner) ? RD_ERR_NOT_FOUND
-                 : jobs->watches_count >= RD_JOBS_WATCHES_MAX          ? RD_ERR_CAPACITY
-                                                                       : RD_OK;
+                 : jobs->watches_count >= RD_JOBS_WATCHES_MAX           ? RD_ERR_CAPACITY
+                                                                        : RD_OK;
     if (err != RD_OK) {
         rd_jobs_leave(jobs);
         rd_mem_free(watch);
@@ -270,8 +272,8 @@ rd_err rd_jobs_watch(struct rd_jobs *jobs, uint64_t owner, const char *id, uint6
         unlink_watch(jobs, watch);
         rd_mem_free(RD_STEAL(watch));
     }
+    *ret = watch; /* before the lock is free: fn may need it at once */
     rd_jobs_leave(jobs);
-    *ret = watch;
     return RD_OK;
 }
 
@@ -301,7 +303,7 @@ void rd_jobs_tend_watches(struct rd_jobs *jobs, uint64_t now_ns)
             rd_buf_init(&data, RD_KIB(8));
             last_event(&job->row, jobs->public_url, job->event_last, &data, &event);
             offer(watch, &event);
-        } else if (now_ns > watch->told_ns + heartbeat_ns) {
+        } else if (now_ns > watch->told_ns + heartbeat_ns || jobs->draining) {
             struct rd_jobs_event event = heartbeat;
             watch->told_ns = now_ns;
             offer(watch, &event);

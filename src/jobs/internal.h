@@ -63,7 +63,7 @@ struct tenant {
 
 struct backend {
     char name[64];
-    uint32_t slots;
+    uint32_t slots, taken;
     uint64_t lease_ns;
     bool ready;
 };

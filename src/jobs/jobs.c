@@ -72,6 +72,7 @@ static void run(struct rd_jobs *jobs, struct job *job, const struct rd_queue_act
 {
     uint64_t now = rd_clock_mono_ns();
     job->started_ns = now;
+    jobs->backends[action->backend].taken++;
     job->progress = 0;
     job->stop_wanted = false;
     rd_jobs_observe(&jobs->classes[job->class_].wait[job->row.lane], now - job->accepted_ns);
@@ -127,7 +128,7 @@ static void settle(struct rd_jobs *jobs, struct job *job, const struct rd_queue_
     const struct rd_err_info *info = rd_err_info(err);
     const char *text = ends[action->end].text;
     text = text == NULL && action->end == RD_END_ERROR && job->message[0] != '\0' ? job->message
-                                                                                   : text;
+                                                                                  : text;
     RD_AUTO_BUF struct rd_buf error;
     rd_buf_init(&error, RD_KIB(4));
     rd_buf_printf(&error, "{\"code\":\"%s\",\"message\":", info->code);
@@ -265,12 +266,19 @@ rd_err rd_jobs_backend(struct rd_jobs *jobs, const char *name, uint32_t slots, u
     return RD_OK;
 }
 
+uint32_t rd_jobs_backend_taken(struct rd_jobs *jobs, uint32_t backend)
+{
+    rd_jobs_lock(jobs);
+    uint32_t taken = backend <= jobs->backends_count ? jobs->backends[backend].taken : 0;
+    rd_jobs_leave(jobs);
+    return taken;
+}
+
 void rd_jobs_poll(struct rd_jobs *jobs)
 {
     for (uint32_t i = 1; i <= jobs->backends_count; i++) {
         struct backend *backend = &jobs->backends[i];
-        bool ready =
-            backend->slots > 0 && jobs->options.host.ready(jobs->options.host.ctx, i);
+        bool ready = backend->slots > 0 && jobs->options.host.ready(jobs->options.host.ctx, i);
         if (ready != backend->ready) {
             backend->ready = ready;
             tell_backend(jobs, i);
@@ -292,8 +300,8 @@ static void tell_everything(struct rd_jobs *jobs)
         rd_jobs_step(jobs, &event, &result);
     }
     for (uint32_t b = 1; b <= jobs->backends_count; b++) {
-        jobs->backends[b].ready = jobs->backends[b].slots > 0 &&
-                                  jobs->options.host.ready(jobs->options.host.ctx, b);
+        jobs->backends[b].ready =
+            jobs->backends[b].slots > 0 && jobs->options.host.ready(jobs->options.host.ctx, b);
         tell_backend(jobs, b);
     }
     for (uint32_t c = 1; c <= jobs->classes_count; c++) {
@@ -406,7 +414,7 @@ static bool restore(void *ctx, const struct rd_job_row *row)
 {
     struct restoring *restoring = ctx;
     struct rd_jobs *jobs = restoring->jobs;
-    const struct rd_jobs_ask ask = {row->owner,  row->tenant, (enum rd_lane)row->lane,
+    const struct rd_jobs_ask ask = {row->owner, row->tenant, (enum rd_lane)row->lane,
                                     row->model, row->kind,   row->units};
     struct job *job = rd_jobs_make(jobs, &ask, row);
     if (job == NULL || rd_jobs_insert(jobs, job) != RD_OK) {

@@ -7,8 +7,8 @@
  * Threads: every function may be called from any thread. One lock guards the queue and the jobs in
  * memory and is held for memory work only. One thread of its own, the writer, gathers what must be
  * durable, writes it with one sync for all (store/jobs.h), and then tells who waits for it; it also
- * keeps the time. Callbacks named `fn` run under the lock or on the writer: they must be quick, must
- * not block, and must not call back into this header unless it says so.
+ * keeps the time. Callbacks named `fn` run under the lock or on the writer: they must be quick,
+ * must not block, and must not call back into this header unless it says so.
  *
  * What is in memory: every job that has not ended (about 500 bytes; a large request only in the
  * store), and the last RD_JOBS_ENDED_KEPT that have. Older ones are read from the store by the
@@ -24,10 +24,11 @@ struct rd_jobs;
 
 enum {
     RD_JOBS_ENDED_KEPT = 1024,
-    RD_JOBS_REQUEST_KEPT = 1024,            /* bytes: a smaller submission stays in memory ... */
-    RD_JOBS_REQUESTS_KEPT = 64 << 20,       /* ... while all of them together are less than this */
+    RD_JOBS_REQUEST_KEPT = 1024,      /* bytes: a smaller submission stays in memory ... */
+    RD_JOBS_REQUESTS_KEPT = 64 << 20, /* ... while all of them together are less than this */
     RD_JOBS_HEARTBEAT_S = 15,
-    RD_JOBS_EVENTS_KEPT = 64, /* of one job, for those who come back; older ones are told as missed */
+    RD_JOBS_EVENTS_KEPT =
+        64, /* of one job, for those who come back; older ones are told as missed */
     RD_JOBS_EVENT_MAX = 200 * 1024, /* bytes of one event's data; a larger preview is left out */
     RD_JOBS_WATCHES_MAX = 65536,
 };
@@ -43,6 +44,10 @@ struct rd_jobs_host {
     bool (*ready)(void *ctx, uint32_t backend);
     /* What the tenant may; under the lock, when a tenant is first seen and after a reload. */
     void (*limits)(void *ctx, const char *tenant, struct rd_tenant_limits *ret);
+    /* Ten times a second, on the writer, without the lock. */
+    void (*tick)(void *ctx);
+    /* A job that has a webhook has ended: there is a new message in the store. Under the lock. */
+    void (*message)(void *ctx);
     /* The store has failed for good: the gateway must stop. Once. */
     void (*broken)(void *ctx);
 };
@@ -51,9 +56,9 @@ struct rd_jobs_options {
     struct rd_store *store; /* must outlive it */
     struct rd_queue_config queue;
     struct rd_jobs_host host;
-    const char *public_url;       /* copied */
-    unsigned keep_days;           /* ended jobs and deliveries; 0: for ever */
-    unsigned idempotency_hours;   /* >= 1 */
+    const char *public_url;     /* copied */
+    unsigned keep_days;         /* ended jobs and deliveries; 0: for ever */
+    unsigned idempotency_hours; /* >= 1 */
 };
 /* Reads what has not ended and puts it back into the queue. Nothing runs before rd_jobs_go. */
 rd_err rd_jobs_open(const struct rd_jobs_options *options, struct rd_jobs **ret,
@@ -73,6 +78,7 @@ void rd_jobs_close(struct rd_jobs *jobs);
  * slots 0 retires it. Follow a set of changes with rd_jobs_reloaded. */
 rd_err rd_jobs_backend(struct rd_jobs *jobs, const char *name, uint32_t slots, uint64_t lease_ns,
                        uint32_t *ret_backend) RD_MUST;
+uint32_t rd_jobs_backend_taken(struct rd_jobs *jobs, uint32_t backend); /* slots in use */
 /* Asks host.serves, ready and limits for everything again. */
 void rd_jobs_reloaded(struct rd_jobs *jobs);
 
@@ -118,6 +124,8 @@ enum rd_admit rd_jobs_submit(struct rd_jobs *jobs, const struct rd_jobs_ask *ask
 rd_err rd_jobs_adopt(struct rd_jobs *jobs, const struct rd_jobs_slot *slot,
                      const struct rd_jobs_ask *ask, const struct rd_job_write *add,
                      rd_jobs_created_fn *fn, void *ctx) RD_MUST;
+/* Fills in position and eta of created->id, 0 when it runs or has ended. */
+void rd_jobs_where(struct rd_jobs *jobs, struct rd_jobs_created *created);
 /* The error and text of a refusal. */
 rd_err rd_jobs_refusal(enum rd_admit admit, const char **ret_text);
 
@@ -150,12 +158,13 @@ void rd_jobs_slot_free(struct rd_jobs *jobs, uint32_t backend);
 /* ---- asking ---- */
 
 /* The contract's Job as JSON, of a job in memory. owner 0: any. `request` is the submission, for
- * jobs whose own is too large to be kept; NULL: not at hand. NOT_FOUND: no job in memory, not the
- * owner's, or the request is needed: *ret_stored tells whether looking in the store may help.
- * `output` gets the asset id of a complete job's first output, or "". */
+ * jobs whose own is too large to be kept; NULL: not at hand; "": leave it out. NOT_FOUND: no job in
+ * memory, not the owner's, or the request is needed: *ret_stored tells whether looking in the store
+ * may help. `output` gets the asset id of a complete job's first output, or "". */
 rd_err rd_jobs_get(struct rd_jobs *jobs, uint64_t owner, const char *id, const char *request,
-                   struct rd_buf *json, char output[RD_ID_ASSET_LEN + 1],
-                   bool *ret_stored) RD_MUST;
+                   struct rd_buf *json, char output[RD_ID_ASSET_LEN + 1], bool *ret_stored) RD_MUST;
+/* There is such a job in memory, and the owner (0: any) may see it. */
+bool rd_jobs_visible(struct rd_jobs *jobs, uint64_t owner, const char *id);
 /* The same of a row of the store (json.c); row->request may be NULL. */
 void rd_job_json(const struct rd_job_row *row, const char *public_url, struct rd_buf *json);
 /* The asset id of output `index` of a complete row; false when there is none. */
@@ -173,10 +182,11 @@ void rd_jobs_metrics(struct rd_jobs *jobs, struct rd_buf *text);    /* Prometheu
 
 /* ---- events ---- */
 
-/* One event of one job. Ids ascend within a job over restarts and retries: attempt << 20 | count. */
+/* One event of one job. Ids ascend within a job over restarts and retries: attempt << 20 | count.
+ */
 struct rd_jobs_event {
     uint64_t id;
-    const char *job;  /* its id */
+    const char *job; /* its id */
     /* "position", "started", "progress", "preview", "complete", "error"; or "": nothing happened
      * for RD_JOBS_HEARTBEAT_S, for those who keep a connection open (id and data mean nothing). */
     const char *name;

@@ -88,13 +88,12 @@ static void without_pictures(json_t *request)
     static const char *const fields[] = {"image", "mask"};
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
         const char *text = json_string_value(json_object_get(request, fields[i]));
-        const char *comma = text == NULL || !rd_text_starts(text, "data:") ? NULL
-                                                                           : strchr(text, ',');
+        const char *comma =
+            text == NULL || !rd_text_starts(text, "data:") ? NULL : strchr(text, ',');
         if (comma != NULL) {
-            (void)json_object_set_new(
-                request, fields[i],
-                json_sprintf("%.*s,... (%zu characters)", (int)(comma - text), text,
-                             strlen(comma + 1)));
+            (void)json_object_set_new(request, fields[i],
+                                      json_sprintf("%.*s,... (%zu characters)", (int)(comma - text),
+                                                   text, strlen(comma + 1)));
         }
     }
 }
@@ -135,7 +134,8 @@ void rd_jobs_write_job(const struct rd_job_row *row, const struct job_now *now,
         rd_buf_str(json, ",\"cancel_requested\":true");
     }
     outputs(row, public_url, json);
-    rd_buf_printf(json, ",\"seed\":%" PRIu32 ",\"model\":\"%s\",\"priority\":\"%s\",\"attempts\":%u",
+    rd_buf_printf(json,
+                  ",\"seed\":%" PRIu32 ",\"model\":\"%s\",\"priority\":\"%s\",\"attempts\":%u",
                   row->seed, row->model, lanes[row->lane < 3 ? row->lane : 1], row->attempt);
     rd_buf_printf(json, ",\"error\":%s", error_of(row));
     device_time(row, json);

@@ -91,7 +91,7 @@ static void give_back_attempt(struct rd_jobs *jobs, struct job *job)
     struct rd_job_write change = {.kind = RD_WRITE_LEASE, .row = job->row};
     change.row.attempt -= change.row.attempt > 0 ? 1 : 0;
     struct write *write = rd_jobs_write_new(&change);
-    if (write != NULL) { /* without it one attempt fewer is left */
+    if (write != NULL) {  /* without it one attempt fewer is left */
         write->token = 0; /* of nobody: the queue is not told */
         rd_jobs_write_add(jobs, write);
     }
@@ -138,6 +138,7 @@ void rd_jobs_slot_free(struct rd_jobs *jobs, uint32_t backend)
 {
     rd_jobs_lock(jobs);
     struct rd_queue_event event = {.kind = RD_EV_SLOT, .backend = backend};
+    jobs->backends[backend].taken--;
     struct rd_queue_result result;
     rd_jobs_step(jobs, &event, &result);
     rd_jobs_leave(jobs);

@@ -133,7 +133,8 @@ void rd_jobs_keep_ended(struct rd_jobs *jobs, struct job *job)
     for (size_t turns = 0; jobs->ended_count > RD_JOBS_ENDED_KEPT && turns < 2; turns++) {
         struct job *oldest = jobs->ended_oldest;
         jobs->ended_oldest = oldest->ended_next;
-        *(oldest->ended_next == NULL ? &jobs->ended_newest : &oldest->ended_next->ended_prev) = NULL;
+        *(oldest->ended_next == NULL ? &jobs->ended_newest : &oldest->ended_next->ended_prev) =
+            NULL;
         if (oldest->watches == NULL) {
             jobs->ended_count--;
             rd_jobs_remove(jobs, oldest);

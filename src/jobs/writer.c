@@ -129,6 +129,9 @@ static void ended(struct rd_jobs *jobs, const struct write *write, struct waiter
     }
     bool cancelled = job->row.status == RD_STATUS_CANCELLED;
     queue_event(jobs, RD_EV_ENDED, write);
+    if (write->change.message != NULL) {
+        jobs->options.host.message(jobs->options.host.ctx);
+    }
     jobs->by_number[job->number] = NULL;
     job->number = 0;
     job->settled = false;
@@ -193,16 +196,8 @@ static void tell_created(struct rd_jobs *jobs, struct write *write)
         created.id = existing;
         created.existing = true;
     }
-    rd_jobs_lock(jobs);
-    struct job *job = rd_jobs_find(jobs, created.id);
-    struct rd_queue_job look;
-    if (job != NULL && job->number != 0 && rd_queue_look(jobs->queue, job->number, &look)) {
-        created.position = look.position;
-        created.eta_ns = look.eta_ns;
-    }
-    rd_jobs_leave(jobs);
-    write->created(write->ctx, write->change.err,
-                   write->change.err == RD_OK ? &created : NULL);
+    rd_jobs_where(jobs, &created);
+    write->created(write->ctx, write->change.err, write->change.err == RD_OK ? &created : NULL);
 }
 
 static void tell(struct rd_jobs *jobs, struct write *list, struct waiter *waiters)
@@ -330,9 +325,9 @@ static void sweep(struct rd_jobs *jobs)
     uint64_t keep = jobs->options.keep_days * day_ms;
     bool more = true;
     for (unsigned turns = 0; more && turns < 100; turns++) {
-        rd_err err = rd_store_jobs_sweep(jobs->options.store, now > keys ? now - keys : 0,
-                                         keep == 0 || now < keep ? 0 : now - keep, SWEEP_ROWS,
-                                         &more);
+        rd_err err =
+            rd_store_jobs_sweep(jobs->options.store, now > keys ? now - keys : 0,
+                                keep == 0 || now < keep ? 0 : now - keep, SWEEP_ROWS, &more);
         more = more && err == RD_OK;
     }
 }
@@ -350,6 +345,9 @@ static void *writer(void *ctx)
             look_ns = now + LOOK_MS * ms_ns;
             rd_jobs_poll(jobs);
             rd_jobs_tend_watches(jobs, now);
+            rd_jobs_leave(jobs);
+            jobs->options.host.tick(jobs->options.host.ctx);
+            rd_jobs_lock(jobs);
         }
         struct write *list = take(jobs, now);
         if (list != NULL) {
@@ -383,7 +381,8 @@ static void *writer(void *ctx)
 rd_err rd_jobs_writer_start(struct rd_jobs *jobs)
 {
     jobs->batch = rd_mem_alloc_array(BATCH_MAX, sizeof *jobs->batch);
-    jobs->writer_runs = jobs->batch != NULL && pthread_create(&jobs->writer, NULL, writer, jobs) == 0;
+    jobs->writer_runs =
+        jobs->batch != NULL && pthread_create(&jobs->writer, NULL, writer, jobs) == 0;
     return jobs->writer_runs ? RD_OK : RD_ERR_NO_MEMORY;
 }
 

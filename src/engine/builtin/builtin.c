@@ -204,7 +204,7 @@ static void builtin_cancel(struct rd_engine *engine, struct rd_engine_run *run)
 static bool builtin_ready(struct rd_engine *engine)
 {
     pthread_mutex_lock(&engine->lock);
-    bool ready = !engine->closing && engine->active < engine->slots;
+    bool ready = !engine->closing;
     pthread_mutex_unlock(&engine->lock);
     return ready;
 }

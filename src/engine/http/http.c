@@ -193,8 +193,7 @@ static void http_cancel(struct rd_engine *engine, struct rd_engine_run *run)
 static bool http_ready(struct rd_engine *engine)
 {
     uint64_t not_before = atomic_load(&engine->not_before_ns);
-    return (not_before == 0 || rd_clock_mono_ns() >= not_before) &&
-           atomic_load(&engine->active) < engine->slots;
+    return not_before == 0 || rd_clock_mono_ns() >= not_before;
 }
 
 const struct rd_engine_ops rd_engine_http_ops = {

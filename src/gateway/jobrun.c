@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the queue asks of the gateway (struct rd_jobs_host): to run a job, to know its backends, its
+ * tenants' limits. A run is made on the pool from what the store has: the submission is read as it
+ * was when it came, its pictures are loaded, and the run answers to the queue. */
+#include "gateway/jobrun.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/limits.h"
+#include "base/log.h"
+#include "gateway/submission.h"
+#include "gateway/waits.h"
+
+struct order {
+    struct rd_gateway *gateway;
+    struct rd_jobs_slot slot;
+    char id[RD_ID_MAX];
+    struct rd_run *run;
+    rd_err err;
+    char message[256];
+};
+
+/* ---- ends that come before the engine ---- */
+
+static void give_up(struct order *order)
+{
+    const struct rd_jobs_outcome outcome = {
+        .outcome = rd_err_info(order->err)->retriable ? RD_OUTCOME_FAILED_AGAIN : RD_OUTCOME_FAILED,
+        .err = order->err,
+        .message = order->message[0] == '\0' ? NULL : order->message,
+    };
+    rd_jobs_done(order->gateway->jobs, &order->slot, &outcome);
+    rd_jobs_slot_free(order->gateway->jobs, order->slot.backend);
+    rd_run_free(order->run);
+}
+
+static void note(struct order *order, rd_err err, const struct rd_problems *problems)
+{
+    order->err = err;
+    if (problems->count > 0) {
+        (void)snprintf(order->message, sizeof order->message, "%s%s%s", problems->list[0].field,
+                       problems->list[0].field[0] == '\0' ? "" : ": ", problems->list[0].message);
+    }
+}
+
+/* ---- from the row to a run ---- */
+
+static void read_row(void *ctx, const struct rd_job_row *row)
+{
+    struct order *order = ctx;
+    struct rd_run *run = order->run;
+    struct rd_submission submission;
+    struct rd_problems problems = {.count = 0};
+    run->owner = row->owner;
+    run->media = (enum rd_media)row->media;
+    (void)snprintf(run->request_id, sizeof run->request_id, "%s", row->request_id);
+    rd_err err = rd_submission_read(run, row->request, row->request_len, NULL, row->seed,
+                                    &submission, &problems);
+    rd_submission_done(&submission);
+    if (err != RD_OK) { /* the catalogue or the configuration has changed since it was accepted */
+        note(order, err, &problems);
+        return;
+    }
+    const struct rd_sources_for of = {order->gateway, run->runtime, &run->arena, NULL};
+    err = rd_sources_load(&of, run->generation, &run->sources, &problems);
+    if (err != RD_OK) {
+        note(order, err, &problems);
+    }
+}
+
+static void stop_run(void *run)
+{
+    rd_run_stop(run);
+}
+
+static void start(void *ctx)
+{
+    struct order *order = ctx;
+    struct rd_gateway *gateway = order->gateway;
+    struct rd_runtime *runtime = rd_gateway_runtime(gateway);
+    order->run = rd_run_new(gateway, runtime);
+    rd_runtime_unref(runtime);
+    order->err = order->run == NULL ? RD_ERR_NO_MEMORY : RD_OK;
+    if (order->err == RD_OK) {
+        rd_err err = rd_store_job_get(gateway->store, 0, order->id, read_row, order);
+        order->err = err == RD_OK ? order->err : err;
+    }
+    if (order->err != RD_OK) {
+        give_up(order);
+        rd_mem_free(order);
+        return;
+    }
+    struct rd_run *run = order->run;
+    run->slot = order->slot;
+    atomic_store(&run->whose, RD_RUN_QUEUES);
+    if (rd_jobs_attach(gateway->jobs, &run->slot, stop_run, run) != RD_OK) {
+        rd_run_stop(run);
+    }
+    rd_mem_free(order);
+    rd_run_start(run);
+}
+
+/* ---- the host ---- */
+
+static void host_run(void *ctx, const char *id, uint32_t job, uint64_t token, uint32_t backend)
+{
+    struct rd_gateway *gateway = ctx;
+    const struct rd_jobs_slot slot = {job, backend, token};
+    struct order *order = rd_mem_alloc(sizeof *order);
+    if (order != NULL) {
+        order->gateway = gateway;
+        order->slot = slot;
+        (void)snprintf(order->id, sizeof order->id, "%s", id);
+        /* Loading may wait for another host's picture: the fetchers' threads do that anyway. */
+        if (rd_pool_submit(gateway->starters, start, order) == RD_OK) {
+            return;
+        }
+    }
+    rd_mem_free(order);
+    const struct rd_jobs_outcome outcome = {.outcome = RD_OUTCOME_FAILED_AGAIN,
+                                            .err = RD_ERR_CAPACITY};
+    rd_jobs_done(gateway->jobs, &slot, &outcome);
+    rd_jobs_slot_free(gateway->jobs, backend);
+}
+
+static bool host_serves(void *ctx, uint32_t number, const char *model, int kind)
+{
+    struct rd_runtime *runtime = rd_gateway_runtime(ctx);
+    const struct rd_backend *backend = rd_runtime_backend(runtime, number);
+    bool serves = backend != NULL && rd_backend_serves(backend, model, kind);
+    rd_runtime_unref(runtime);
+    return serves;
+}
+
+static bool host_ready(void *ctx, uint32_t number)
+{
+    struct rd_runtime *runtime = rd_gateway_runtime(ctx);
+    const struct rd_backend *backend = rd_runtime_backend(runtime, number);
+    bool ready = backend != NULL && backend->ops->ready(backend->engine);
+    rd_runtime_unref(runtime);
+    return ready;
+}
+
+static void host_limits(void *ctx, const char *tenant, struct rd_tenant_limits *ret)
+{
+    struct rd_runtime *runtime = rd_gateway_runtime(ctx);
+    const struct rd_config_limits *limits = rd_config_limits_of(runtime->config, tenant);
+    *ret = (struct rd_tenant_limits){
+        .rate = {limits->rate == 0 ? RD_BUCKET_UNLIMITED : limits->rate, limits->burst},
+        .concurrency = limits->concurrency,
+        .depth = limits->queue_depth,
+        .high = limits->high,
+    };
+    rd_runtime_unref(runtime);
+}
+
+static void host_tick(void *ctx)
+{
+    struct rd_gateway *gateway = ctx;
+    rd_waits_tick(gateway->waits);
+}
+
+static void host_message(void *ctx)
+{
+    struct rd_gateway *gateway = ctx;
+    rd_webhook_wake(gateway->webhooks);
+}
+
+static void host_broken(void *ctx)
+{
+    struct rd_gateway *gateway = ctx;
+    atomic_store(&gateway->broken, true); /* main looks, and stops */
+}
+
+rd_err rd_jobrun_backends(struct rd_gateway *gateway, struct rd_runtime *fresh,
+                          const struct rd_runtime *old)
+{
+    enum { LEASE_GRACE_S = 30, LEASE_UNKNOWN_S = 3600 };
+    const uint64_t second_ns = 1000000000;
+    uint32_t number;
+    for (size_t i = 0; old != NULL && i < old->backends_count; i++) {
+        RD_TRY(rd_jobs_backend(gateway->jobs, old->backends[i].config->engine.name, 0, second_ns,
+                               &number));
+    }
+    for (size_t i = 0; i < fresh->backends_count; i++) {
+        struct rd_backend *backend = &fresh->backends[i];
+        const struct rd_engine_config *engine = &backend->config->engine;
+        /* An engine gives up by itself at its timeout: a run is lost only well after that. */
+        uint64_t lease = engine->timeout_ms == 0
+                             ? LEASE_UNKNOWN_S * second_ns
+                             : engine->timeout_ms * (second_ns / 1000) + LEASE_GRACE_S * second_ns;
+        RD_TRY(
+            rd_jobs_backend(gateway->jobs, engine->name, engine->slots, lease, &backend->number));
+    }
+    return RD_OK;
+}
+
+rd_err rd_jobrun_open(struct rd_gateway *gateway, struct rd_why *why)
+{
+    const struct rd_config *config = gateway->runtime->config;
+    const struct rd_jobs_options options = {
+        .store = gateway->store,
+        .queue =
+            {
+                .attempts_max = 4,
+                .retry_first_ns = 1000000000,
+                .retry_max_ns = 60 * (uint64_t)1000000000,
+                .stop_patience_ns = 30 * (uint64_t)1000000000,
+            },
+        .host = {gateway, host_run, host_serves, host_ready, host_limits, host_tick, host_message,
+                 host_broken},
+        .public_url = gateway->public_url,
+        .keep_days = config->keep_days,
+        .idempotency_hours = config->idempotency_hours,
+    };
+    RD_TRY(rd_waits_new(&gateway->waits));
+    RD_TRY(rd_jobs_open(&options, &gateway->jobs, why));
+    return rd_jobrun_backends(gateway, gateway->runtime, NULL);
+}
