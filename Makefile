@@ -2,7 +2,7 @@
 # A thin face over meson and ninja. `make help` tells what there is.
 BUILD ?= build
 
-.PHONY: help deps build demo run test check bench fuzz soak install clean
+.PHONY: help deps build demo run test check bench fuzz simulate soak install clean
 
 help:
 	@echo 'make demo    a picture and a video through a running gateway, fetched and verified'
@@ -12,6 +12,7 @@ help:
 	@echo 'make check   format, tidy rules, layers'
 	@echo 'make bench   the table of docs/benchmarks.md, measured here'
 	@echo 'make fuzz    every fuzz target for SECONDS=600 each'
+	@echo 'make simulate  SEEDS=100000 runs of the queue with faults and virtual time'
 	@echo 'make soak    the long runs'
 
 deps:
@@ -39,6 +40,9 @@ bench:
 
 fuzz:
 	@scripts/fuzz $(or $(SECONDS),600)
+
+simulate: build
+	@$(BUILD)/tests/simulate/simulate --seeds $(or $(SEEDS),100000) --jobs $(shell nproc)
 
 soak:
 	@scripts/soak

@@ -312,6 +312,53 @@ def check(stage):
         stage.results.fail("check: scripts/check", f"exit {status}\n{stage.tail()}")
 
 
+# ---- the simulator of the queue ----
+
+SIMULATED_SEEDS, SIMULATED_AT_ONCE = 10000, 1000
+
+
+def simulate(stage):
+    """Seeds in blocks, each one test; the same seed twice; and every planted bug must be noticed."""
+    stage.run(["make", "--no-print-directory", "build"])
+    program = ROOT / "build/tests/simulate/simulate"
+    for first in range(1, SIMULATED_SEEDS, SIMULATED_AT_ONCE):
+        name = f"simulate: seeds {first} to {first + SIMULATED_AT_ONCE - 1}"
+        if stage.options.name and stage.options.name not in name:
+            continue
+        count_run(stage, name, [program, "--first", first, "--seeds", SIMULATED_AT_ONCE, "--jobs", JOBS])
+    name = "simulate: the same seed is the same run"
+    if not stage.options.name or stage.options.name in name:
+        traces = [subprocess.run([program, "--seed", "7", "--trace"], env=ENV, capture_output=True, timeout=60,
+                                 check=False).stdout for _ in range(2)]
+        if traces[0] == traces[1] and traces[0].count(b"\n") > 100:
+            stage.results.passed += 1
+        else:
+            stage.results.fail(name, traces[0].decode()[-2000:])
+    command = ["/usr/bin/python3", "tests/simulate/mutants.py", *(["-k", stage.options.name] if stage.options.name else [])]
+    status = stage.run(command, must=False)
+    count_lines(stage, "mutant", status)
+
+
+def count_run(stage, name, command):
+    if stage.run(command, must=False) == 0:
+        stage.results.passed += 1
+    else:
+        stage.results.fail(name, stage.tail())
+
+
+def count_lines(stage, what, status):
+    """`ok NAME` and `FAIL NAME` lines of the stage's log, one test each."""
+    bad = 0
+    for line in stage.log_path.read_text(errors="replace").splitlines():
+        if line.startswith("ok "):
+            stage.results.passed += 1
+        elif line.startswith("FAIL "):
+            bad += 1
+            stage.results.fail(f"{stage.name}: {what}: {line.removeprefix('FAIL ')}")
+    if status != 0 and bad == 0:
+        stage.results.fail(f"{stage.name}: {what}", f"exit {status}\n{stage.tail()}")
+
+
 # ---- the stages ----
 
 def unrandomized():
@@ -356,6 +403,7 @@ def stage_tsan(stage):
 STAGES = {  # name: (function, limit in seconds, what it is)
     "gcc": (stage_gcc, 900, "gcc, as shipped: build, unit tests"),
     "check": (check, 400, "rules of the tree, layers, documents"),
+    "simulate": (simulate, 300, "the queue in virtual time with faults: seeds, and planted bugs"),
     "blackbox": (stage_blackbox, 900, "black-box tests of what gcc built"),
     "clang": (stage_clang, 900, "clang: build, unit tests"),
     "asan": (stage_asan, 1500, "address and undefined-behaviour sanitizers: unit and black-box tests"),

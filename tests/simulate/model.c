@@ -1,0 +1,618 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The model: what each event and action means to a job, its tenant and its backend, written down a
+ * second time, plainly, from queue.h alone. It believes nothing: each action must be one that the
+ * queue may take in the state that the model has, and each answer the one that the model expects.
+ */
+#include "sim.h"
+
+#define NANO 1000000000u
+
+static void expect(struct world *w, bool holds, const char *invariant, uint32_t id)
+{
+    if (!holds) {
+        sim_broken(w, invariant, id);
+    }
+}
+
+uint32_t sim_id_of(const struct world *w, uint32_t number)
+{
+    return number < sizeof w->id_of / sizeof w->id_of[0] ? w->id_of[number] : 0;
+}
+
+static bool is_queued(enum rd_job_state state)
+{
+    return state == RD_JOB_ACCEPTED || state == RD_JOB_QUEUED || state == RD_JOB_WAITING;
+}
+
+static bool is_running(enum rd_job_state state)
+{
+    return state == RD_JOB_LEASING || state == RD_JOB_RUNNING || state == RD_JOB_STOPPING;
+}
+
+static void move(struct world *w, struct job *job, enum rd_job_state state)
+{
+    struct tenant *tenant = &w->tenants[job->tenant];
+    tenant->queued += (uint32_t)is_queued(state) - (uint32_t)is_queued(job->state);
+    tenant->running += (uint32_t)is_running(state) - (uint32_t)is_running(job->state);
+    if (is_running(job->state) && !is_running(state)) {
+        job->token = 0;
+    }
+    job->state = state;
+}
+
+static void add_live(struct world *w, uint32_t id, uint32_t number)
+{
+    const bool fits =
+        number != 0 && number < sizeof w->id_of / sizeof w->id_of[0] && w->live_count < LIVE;
+    expect(w, fits && w->id_of[number] == 0, "a number belongs to one job at a time", id);
+    if (w->broken == NULL) {
+        w->id_of[number] = id;
+        w->jobs[id].number = number;
+        w->live[w->live_count++] = id;
+    }
+}
+
+static void remove_live(struct world *w, uint32_t id)
+{
+    struct job *job = &w->jobs[id];
+    move(w, job, RD_JOB_FREE);
+    w->id_of[job->number] = 0;
+    job->number = 0;
+    uint32_t i = 0;
+    while (w->live[i] != id) {
+        i++;
+    }
+    w->live[i] = w->live[--w->live_count];
+}
+
+/* ---- limits ---- */
+
+static unsigned __int128 cap_of(const struct tenant *tenant)
+{
+    return (unsigned __int128)tenant->limits.rate.burst * NANO;
+}
+
+static uint64_t core_clock(const struct world *w)
+{
+    const uint64_t clock_ns = w->now_ns - w->behind_ns;
+    return clock_ns > w->core_ns ? clock_ns : w->core_ns;
+}
+
+static void refill(struct world *w, struct tenant *tenant)
+{
+    const uint64_t now_ns = core_clock(w);
+    const unsigned __int128 cap = cap_of(tenant);
+    if (tenant->limits.rate.per_s != RD_BUCKET_UNLIMITED) {
+        tenant->level += (unsigned __int128)(now_ns - tenant->level_ns) * tenant->limits.rate.per_s;
+    }
+    tenant->level = tenant->level < cap ? tenant->level : cap;
+    tenant->level_ns = now_ns;
+}
+
+void sim_model_limits(struct world *w, uint32_t t, const struct rd_tenant_limits *limits)
+{
+    struct tenant *tenant = &w->tenants[t];
+    const bool full = limits == NULL || tenant->limits.rate.per_s == RD_BUCKET_UNLIMITED;
+    if (limits != NULL) {
+        refill(w, tenant);
+        tenant->limits = *limits;
+    } else {
+        tenant->limits = (struct rd_tenant_limits){
+            .rate = {.per_s = w->plan.fair || sim_chance(w, 400) ? RD_BUCKET_UNLIMITED
+                                                                 : 1 + sim_below(w, 20),
+                     .burst = 1 + sim_below(w, 20)},
+            .concurrency = w->plan.fair || sim_chance(w, 400) ? 0 : 1 + sim_below(w, 4),
+            .depth = w->plan.fair || sim_chance(w, 400) ? 0 : 1 + sim_below(w, 20),
+            .high = sim_chance(w, 700),
+        };
+    }
+    if (full) {
+        tenant->level = cap_of(tenant);
+        tenant->level_ns = core_clock(w);
+    }
+    tenant->window_ns = core_clock(w);
+    tenant->admitted = tenant->given_back = 0;
+}
+
+static enum rd_admit expect_slot(const struct world *w, uint32_t class_)
+{
+    enum rd_admit answer = RD_ADMIT_NO_BACKEND;
+    for (uint32_t b = 1; b <= w->plan.backends; b++) {
+        const struct backend *it = &w->backends[b];
+        if (!it->serves[class_]) {
+            continue;
+        }
+        const bool full = it->taken >= it->slots;
+        if (!full && it->ready) {
+            return RD_ADMIT_OK;
+        }
+        if (full) {
+            answer = RD_ADMIT_NO_SLOT;
+        } else if (answer == RD_ADMIT_NO_BACKEND) {
+            answer = RD_ADMIT_NOT_READY;
+        }
+    }
+    return answer;
+}
+
+enum rd_admit sim_expect_admit(struct world *w, const struct rd_queue_event *event,
+                               uint64_t *ret_wait_ns)
+{
+    struct tenant *tenant = &w->tenants[event->tenant];
+    const struct rd_tenant_limits *limits = &tenant->limits;
+    if (event->lane == RD_LANE_HIGH && !limits->high) {
+        return RD_ADMIT_LANE;
+    }
+    if (event->now_only) {
+        const enum rd_admit slot = expect_slot(w, event->class_);
+        if (limits->concurrency != 0 && tenant->running >= limits->concurrency) {
+            return RD_ADMIT_CONCURRENCY;
+        }
+        if (slot != RD_ADMIT_OK) {
+            return slot;
+        }
+    } else if (limits->depth != 0 && tenant->queued >= limits->depth) {
+        return RD_ADMIT_DEPTH;
+    }
+    refill(w, tenant);
+    if (limits->rate.per_s == RD_BUCKET_UNLIMITED || tenant->level >= NANO) {
+        return RD_ADMIT_OK;
+    }
+    const bool ever = limits->rate.per_s != 0 && limits->rate.burst != 0;
+    const uint64_t missing = NANO - (uint64_t)tenant->level;
+    *ret_wait_ns = ever ? (missing + limits->rate.per_s - 1) / limits->rate.per_s : NEVER;
+    return RD_ADMIT_RATE;
+}
+
+static void admitted(struct world *w, uint32_t id)
+{
+    struct tenant *tenant = &w->tenants[w->jobs[id].tenant];
+    const struct rd_bucket_rate *rate = &tenant->limits.rate;
+    tenant->admitted++;
+    if (rate->per_s == RD_BUCKET_UNLIMITED) {
+        return;
+    }
+    tenant->level -= NANO;
+    const unsigned __int128 allowed =
+        (unsigned __int128)(rate->burst + tenant->given_back) * NANO +
+        (unsigned __int128)rate->per_s * (w->core_ns - tenant->window_ns);
+    expect(w, (unsigned __int128)tenant->admitted * NANO <= allowed,
+           "no more is admitted than burst + rate * time", id);
+}
+
+static void given_back(struct world *w, struct tenant *tenant)
+{
+    refill(w, tenant);
+    tenant->given_back++;
+    tenant->level += NANO;
+    refill(w, tenant);
+}
+
+/* ---- events ---- */
+
+static void on_enter(struct world *w, const struct rd_queue_event *event, uint32_t id,
+                     const struct rd_queue_result *r)
+{
+    struct job *job = &w->jobs[id];
+    if (event->kind == RD_EV_SUBMIT) {
+        if (r->admit != RD_ADMIT_OK) {
+            w->counted[COUNT_REFUSED]++;
+            return;
+        }
+        w->jobs_used = id;
+        *job = (struct job){.tenant = event->tenant,
+                            .class_ = event->class_,
+                            .units = event->units,
+                            .lane = event->lane,
+                            .now_only = event->now_only,
+                            .durable = !event->now_only};
+    } else {
+        expect(w, r->admit == RD_ADMIT_OK, "a row is always restored", id);
+        job->attempt = event->attempt;
+        job->cancel = event->cancel;
+        job->durable = true;
+    }
+    job->expires_ns = event->ttl_ns != 0 ? w->core_ns + event->ttl_ns : NEVER;
+    job->order = ++w->order;
+    add_live(w, id, r->job);
+    if (w->broken != NULL) {
+        return;
+    }
+    move(w, job, event->kind == RD_EV_SUBMIT ? RD_JOB_ACCEPTED : RD_JOB_QUEUED);
+    if (event->kind == RD_EV_SUBMIT) {
+        admitted(w, id);
+    }
+}
+
+static bool has_action(const struct rd_queue_result *r, enum rd_queue_action_kind kind,
+                       uint32_t job)
+{
+    for (size_t i = 0; i < r->count; i++) {
+        if (r->actions[i].kind == kind && r->actions[i].job == job) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void on_cancel(struct world *w, uint32_t id, const struct rd_queue_result *r)
+{
+    struct job *job = &w->jobs[id];
+    const bool early = is_queued(job->state) || job->state == RD_JOB_LEASING;
+    const enum rd_cancel expected = early                    ? RD_CANCEL_ENDED
+                                    : is_running(job->state) ? RD_CANCEL_STOPPING
+                                                             : RD_CANCEL_TOO_LATE;
+    expect(w, r->cancel == expected, "a cancel is told what it met", id);
+    job->cancel = job->cancel || expected != RD_CANCEL_TOO_LATE;
+    if (job->state == RD_JOB_RUNNING) {
+        expect(w, has_action(r, RD_ACT_STOP, job->number), "a cancelled run is stopped", id);
+        expect(w, !job->durable || has_action(r, RD_ACT_WRITE_CANCEL, job->number),
+               "a cancel of a run is written", id);
+        move(w, job, RD_JOB_STOPPING);
+        job->due_ns = w->core_ns + w->config.stop_patience_ns;
+    }
+}
+
+static bool fresh(const struct job *job, const struct rd_queue_event *event)
+{
+    const bool leasing = event->kind == RD_EV_LEASED || event->kind == RD_EV_UNLEASED;
+    const bool right = leasing ? job->state == RD_JOB_LEASING
+                               : job->state == RD_JOB_RUNNING || job->state == RD_JOB_STOPPING;
+    return job->number == event->job && right && job->token == event->token;
+}
+
+static void on_token(struct world *w, const struct rd_queue_event *event, uint32_t id,
+                     const struct rd_queue_result *r)
+{
+    struct job *job = &w->jobs[id];
+    const bool holds = fresh(job, event);
+    expect(w, r->stale == !holds, "only the token of the live lease counts", id);
+    w->counted[COUNT_STALE] += !holds;
+    if (!holds) {
+        return;
+    }
+    if (event->kind == RD_EV_UNLEASED) {
+        w->backends[job->backend].taken--;
+        job->attempt--;
+        job->returned = true;
+        move(w, job, RD_JOB_QUEUED);
+    } else if (event->kind == RD_EV_HEARTBEAT && job->state == RD_JOB_RUNNING) {
+        job->due_ns = w->core_ns + w->backends[job->backend].lease_ns;
+    } else if (event->kind == RD_EV_DONE) {
+        const uint64_t wall_ns = w->core_ns - job->started_ns;
+        sim_took(w, job, event->device_ns != 0 ? event->device_ns : wall_ns);
+    }
+}
+
+static void on_backend(struct backend *backend, const struct rd_queue_event *event)
+{
+    backend->slots = event->slots;
+    backend->ready = event->ready && event->slots != 0;
+    backend->lease_ns = event->lease_ns;
+    for (uint32_t c = 1; c <= CLASSES && event->slots == 0; c++) {
+        backend->serves[c] = false;
+    }
+}
+
+static void on_event(struct world *w, const struct rd_queue_event *event, uint32_t id,
+                     const struct rd_queue_result *r)
+{
+    struct job *job = &w->jobs[id];
+    switch (event->kind) {
+    case RD_EV_SUBMIT:
+    case RD_EV_RESTORE:
+        on_enter(w, event, id, r);
+        break;
+    case RD_EV_DURABLE:
+        if (job->state == RD_JOB_ACCEPTED && !job->cancel) {
+            move(w, job, RD_JOB_QUEUED);
+        }
+        break;
+    case RD_EV_LOST:
+        given_back(w, &w->tenants[job->tenant]);
+        remove_live(w, id);
+        break;
+    case RD_EV_LEASED:
+    case RD_EV_UNLEASED:
+    case RD_EV_HEARTBEAT:
+    case RD_EV_DONE:
+        on_token(w, event, id, r);
+        break;
+    case RD_EV_ADOPT:
+        expect(w, r->job == event->job, "a run that still runs can be adopted", id);
+        expect(w, job->state != RD_JOB_STOPPING || has_action(r, RD_ACT_WRITE_CANCEL, event->job),
+               "a cancel of a run is written when it is adopted", id);
+        job->durable = true;
+        w->counted[COUNT_ADOPTED]++;
+        break;
+    case RD_EV_CANCEL:
+        on_cancel(w, id, r);
+        break;
+    case RD_EV_ENDED:
+        expect(w, job->state == RD_JOB_ENDING, "what ended was ending", id);
+        expect(w, !rd_queue_look(w->queue, job->number, &(struct rd_queue_job){0}),
+               "a number is free when its end is written", id);
+        remove_live(w, id);
+        break;
+    case RD_EV_BACKEND:
+        on_backend(&w->backends[event->backend], event);
+        break;
+    case RD_EV_CLASS:
+        w->backends[event->backend].serves[event->class_] = event->serves;
+        break;
+    case RD_EV_SLOT:
+    case RD_EV_TENANT:
+    case RD_EV_TICK:
+        break;
+    }
+}
+
+/* ---- actions ---- */
+
+static void take_slot(struct world *w, uint32_t id, const struct rd_queue_action *action)
+{
+    struct job *job = &w->jobs[id];
+    expect(w, action->backend >= 1 && action->backend <= w->plan.backends, "a backend exists", id);
+    if (w->broken != NULL) {
+        return;
+    }
+    struct backend *backend = &w->backends[action->backend];
+    const struct tenant *tenant = &w->tenants[job->tenant];
+    expect(w, backend->ready && backend->serves[job->class_],
+           "a run goes to a backend that is ready and serves its class", id);
+    expect(w, backend->taken < backend->slots, "slots are never above capacity", id);
+    const uint32_t cap = tenant->limits.concurrency;
+    expect(w, cap == 0 || tenant->running < cap, "a tenant never runs more than it may", id);
+    expect(w, job->token == 0 && action->token > w->token, "one live lease a job, each token new",
+           id);
+    expect(w, action->attempt == job->attempt + 1 && action->attempt <= w->config.attempts_max,
+           "attempts are counted, and there are no more than allowed", id);
+    expect(w, !job->cancel, "a cancelled job is not started", id);
+    backend->taken++;
+    w->starts++;
+    w->served[job->class_] = w->starts;
+    w->token = action->token;
+    job->token = action->token;
+    job->backend = action->backend;
+    job->attempt = action->attempt;
+}
+
+/* First in, first out; those that come back go first. */
+static void check_turn(struct world *w, uint32_t id)
+{
+    const struct job *job = &w->jobs[id];
+    for (uint32_t i = 0; i < w->live_count; i++) {
+        const struct job *other = &w->jobs[w->live[i]];
+        if (other == job || other->state != RD_JOB_QUEUED || other->tenant != job->tenant ||
+            other->class_ != job->class_ || other->lane != job->lane) {
+            continue;
+        }
+        const bool first =
+            other->returned ? !job->returned : !job->returned && other->order < job->order;
+        expect(w, !first, "a flow is first in, first out, and what comes back goes first", id);
+    }
+}
+
+static void on_lease(struct world *w, uint32_t id, const struct rd_queue_action *action)
+{
+    struct job *job = &w->jobs[id];
+    const bool paused = job->state == RD_JOB_WAITING && job->due_ns <= w->core_ns;
+    expect(w, job->state == RD_JOB_QUEUED || paused, "only what is queued is leased", id);
+    check_turn(w, id);
+    w->started_after[w->started_count] = w->served[job->class_];
+    take_slot(w, id, action);
+    move(w, job, RD_JOB_LEASING);
+    w->started[w->started_count++] = id;
+}
+
+static void on_run(struct world *w, uint32_t id, const struct rd_queue_action *action)
+{
+    struct job *job = &w->jobs[id];
+    if (!job->durable) {
+        expect(w, job->state == RD_JOB_ACCEPTED, "a sync run starts once", id);
+        take_slot(w, id, action);
+    } else {
+        expect(w, job->state == RD_JOB_LEASING && job->token == action->token,
+               "a run starts with its lease", id);
+        expect(w, job->row && !job->row_ended && job->row_attempt == job->attempt,
+               "a run starts when its lease is on the disk", id);
+    }
+    job->runs++;
+    expect(w, job->runs <= w->config.attempts_max, "no job runs more often than it may", id);
+    move(w, job, RD_JOB_RUNNING);
+    job->stopped = false;
+    job->started_ns = w->core_ns;
+    job->due_ns = w->core_ns + w->backends[job->backend].lease_ns;
+}
+
+static bool lease_over(const struct world *w, const struct job *job)
+{
+    return job->state == RD_JOB_RUNNING && job->due_ns <= w->core_ns;
+}
+
+static void on_stop(struct world *w, uint32_t id, const struct rd_queue_event *event,
+                    const struct rd_queue_action *action)
+{
+    struct job *job = &w->jobs[id];
+    const bool cancelled = job->state == RD_JOB_STOPPING && event->kind == RD_EV_CANCEL;
+    expect(w, cancelled || lease_over(w, job), "a run is stopped for a reason", id);
+    expect(w, action->token == job->token, "the run that is stopped is the one that runs", id);
+    expect(w, !job->stopped, "a run is stopped once", id);
+    job->stopped = true;
+}
+
+static bool ended_by(const struct job *job, const struct rd_queue_event *event,
+                     enum rd_outcome outcome)
+{
+    return event->kind == RD_EV_DONE && fresh(job, event) && event->outcome == outcome;
+}
+
+static bool may_repeat(const struct job *job, const struct rd_queue_event *event)
+{
+    return job->state == RD_JOB_RUNNING && (ended_by(job, event, RD_OUTCOME_FAILED_AGAIN) ||
+                                            ended_by(job, event, RD_OUTCOME_CANCELLED));
+}
+
+static bool no_more_tries(const struct world *w, const struct job *job)
+{
+    return !job->durable || job->attempt >= w->config.attempts_max || job->expires_ns <= w->core_ns;
+}
+
+static void on_retry(struct world *w, uint32_t id, const struct rd_queue_event *event,
+                     const struct rd_queue_action *action)
+{
+    struct job *job = &w->jobs[id];
+    expect(w, may_repeat(job, event) || lease_over(w, job), "a run is repeated for a reason", id);
+    expect(w, !no_more_tries(w, job), "a run is repeated only while it may be", id);
+    uint64_t least_ns = w->config.retry_first_ns;
+    for (uint32_t i = 1; i < job->attempt; i++) {
+        least_ns *= 2;
+    }
+    const uint64_t most_ns = 2 * least_ns;
+    const uint64_t max_ns = w->config.retry_max_ns;
+    expect(w,
+           action->wait_ns >= (least_ns < max_ns ? least_ns : max_ns) &&
+               action->wait_ns <= (most_ns < max_ns ? most_ns : max_ns),
+           "waits between attempts double, with jitter, up to the longest", id);
+    if (!may_repeat(job, event)) {
+        expect(w, job->stopped, "a run that lost its lease is stopped", id);
+        sim_took(w, job, w->core_ns - job->started_ns);
+    }
+    job->due_ns = w->core_ns + action->wait_ns;
+    job->returned = true;
+    move(w, job, RD_JOB_WAITING);
+    w->counted[COUNT_RETRIES]++;
+}
+
+static bool right_end(const struct world *w, const struct job *job,
+                      const struct rd_queue_event *event, enum rd_job_end end)
+{
+    const bool restored = event->kind == RD_EV_RESTORE && job->state == RD_JOB_QUEUED;
+    const bool unstarted = is_queued(job->state) || job->state == RD_JOB_LEASING;
+    const bool over =
+        job->state == RD_JOB_STOPPING &&
+        (job->due_ns <= w->core_ns || (event->kind == RD_EV_DONE && fresh(job, event)));
+    switch (end) {
+    case RD_END_COMPLETE:
+        return job->state == RD_JOB_RUNNING && ended_by(job, event, RD_OUTCOME_OK);
+    case RD_END_ERROR:
+        return job->state == RD_JOB_RUNNING && (ended_by(job, event, RD_OUTCOME_FAILED) ||
+                                                (may_repeat(job, event) && no_more_tries(w, job)));
+    case RD_END_CANCELLED:
+        return job->cancel && (unstarted || over);
+    case RD_END_EXPIRED:
+        return unstarted && job->state != RD_JOB_ACCEPTED && job->expires_ns <= w->core_ns;
+    case RD_END_LOST:
+        return (restored && job->attempt >= w->config.attempts_max) ||
+               (lease_over(w, job) && no_more_tries(w, job));
+    }
+    return false;
+}
+
+static void on_end(struct world *w, uint32_t id, const struct rd_queue_event *event,
+                   const struct rd_queue_action *action)
+{
+    static const enum counted counters[] = {COUNT_COMPLETE, COUNT_ERROR, COUNT_CANCELLED,
+                                            COUNT_EXPIRED, COUNT_LOST};
+    struct job *job = &w->jobs[id];
+    expect(w, (action->kind == RD_ACT_WRITE_END) == job->durable, "what has a row ends in it", id);
+    expect(w, right_end(w, job, event, action->end), "a job ends for a reason", id);
+    expect(w, !job->cancel || action->end == RD_END_CANCELLED, "a cancelled job ends cancelled",
+           id);
+    expect(w, action->end != RD_END_LOST || event->kind == RD_EV_RESTORE || job->stopped,
+           "a run that lost its lease is stopped", id);
+    const bool by_done = event->kind == RD_EV_DONE && is_running(job->state) && fresh(job, event);
+    expect(w, action->device_ns == (by_done ? event->device_ns : 0),
+           "the device time is that of the run that ended", id);
+    if (is_running(job->state) && job->state != RD_JOB_LEASING && !by_done) {
+        sim_took(w, job, w->core_ns - job->started_ns);
+    }
+    if (job->state == RD_JOB_LEASING) {
+        w->backends[job->backend].taken--;
+    }
+    w->counted[counters[action->end]]++;
+    move(w, job, RD_JOB_ENDING);
+    if (action->kind == RD_ACT_FREE) {
+        remove_live(w, id);
+    }
+}
+
+static void on_action(struct world *w, const struct rd_queue_event *event,
+                      const struct rd_queue_action *action)
+{
+    const uint32_t id = sim_id_of(w, action->job);
+    struct job *job = &w->jobs[id];
+    expect(w, id != 0, "an action is about a job that exists", 0);
+    if (w->broken != NULL) {
+        return;
+    }
+    switch (action->kind) {
+    case RD_ACT_WRITE_LEASE:
+        on_lease(w, id, action);
+        break;
+    case RD_ACT_RUN:
+        on_run(w, id, action);
+        break;
+    case RD_ACT_STOP:
+        on_stop(w, id, event, action);
+        break;
+    case RD_ACT_WRITE_CANCEL:
+        expect(w, job->state == RD_JOB_STOPPING && job->durable && job->cancel,
+               "a cancel is written for a run that was cancelled", id);
+        break;
+    case RD_ACT_RETRY:
+        on_retry(w, id, event, action);
+        break;
+    case RD_ACT_WRITE_END:
+    case RD_ACT_FREE:
+        on_end(w, id, event, action);
+        break;
+    }
+}
+
+void sim_follow(struct world *w, const struct rd_queue_event *event, uint32_t id,
+                const struct rd_queue_result *r)
+{
+    w->started_count = 0;
+    expect(w, r->count <= RD_QUEUE_ACTIONS_MAX, "actions fit", id);
+    on_event(w, event, id, r);
+    for (size_t i = 0; i < r->count && w->broken == NULL; i++) {
+        on_action(w, event, &r->actions[i]);
+    }
+}
+
+void sim_model_crash(struct world *w)
+{
+    while (w->live_count != 0) {
+        const uint32_t id = w->live[0];
+        struct job *job = &w->jobs[id];
+        remove_live(w, id);
+        job->attempt = job->row_attempt;
+        job->cancel = job->row_cancel;
+        job->returned = false;
+        job->durable = job->row;
+        expect(w, !job->told || job->row, "a job whose acceptance was told survives", id);
+        expect(w, !job->cancel_told || job->row_cancel || job->row_ended,
+               "a cancel that was told survives", id);
+    }
+    for (uint32_t t = 1; t <= w->plan.tenants; t++) {
+        struct tenant *tenant = &w->tenants[t];
+        tenant->level = cap_of(tenant);
+        tenant->level_ns = tenant->window_ns = w->now_ns - w->behind_ns;
+        tenant->admitted = tenant->given_back = 0;
+    }
+    for (uint32_t b = 1; b <= w->plan.backends; b++) {
+        w->backends[b] = (struct backend){.slots = 0};
+    }
+    for (uint32_t c = 1; c <= CLASSES; c++) {
+        for (uint32_t lane = 0; lane < RD_LANE_COUNT_; lane++) {
+            w->shares[c][lane] = (struct shares){.took_us = {0}};
+        }
+    }
+    w->token = 0;
+    w->starts = 0;
+    for (uint32_t c = 1; c <= CLASSES; c++) {
+        w->served[c] = 0;
+    }
+}
