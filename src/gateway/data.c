@@ -72,26 +72,34 @@ rd_err rd_data_prepare(const char *dir, struct rd_data_paths *ret, struct rd_why
     return rd_data_paths(dir, ret, why);
 }
 
-/* A live administrator: without one nobody could make keys any more. */
+static const char first_name[] = "first administrator";
+
+struct look {
+    bool found, file;
+};
+
+/* A live administrator: without one nobody could make keys any more. The first one's key counts
+ * only if somebody can have it: a kill between making it and writing the file leaves one that
+ * nobody knows, never used and with no file. */
 static bool look_for_live(void *ctx, const struct rd_key *key)
 {
-    bool *found = ctx;
-    *found = key->revoked_ms == 0 && (key->scopes & RD_SCOPE_ADMIN) != 0 &&
-             (key->expires_ms == 0 || key->expires_ms > rd_clock_wall_ms());
-    return !*found;
+    struct look *look = ctx;
+    bool unknown = !look->file && key->last_used_ms == 0 && strcmp(key->name, first_name) == 0;
+    look->found = !unknown && key->revoked_ms == 0 && (key->scopes & RD_SCOPE_ADMIN) != 0 &&
+                  (key->expires_ms == 0 || key->expires_ms > rd_clock_wall_ms());
+    return !look->found;
 }
 
 rd_err rd_data_admin_key(struct rd_store *store, const char *path, struct rd_why *why)
 {
-    bool found = false;
-    RD_TRY(rd_store_key_list(store, NULL, look_for_live, &found));
-    if (found) {
+    struct look look = {.file = access(path, F_OK) == 0};
+    RD_TRY(rd_store_key_list(store, NULL, look_for_live, &look));
+    if (look.found) {
         return RD_OK;
     }
     struct rd_key key;
     char text[RD_KEY_TEXT_LEN + 1];
-    RD_TRY(rd_store_key_create(store, "admin", "first administrator", RD_SCOPE_ALL, 0, &key, text,
-                               why));
+    RD_TRY(rd_store_key_create(store, "admin", first_name, RD_SCOPE_ALL, 0, &key, text, why));
     char line[RD_KEY_TEXT_LEN + 2];
     (void)snprintf(line, sizeof line, "%s\n", text);
     rd_err err = rd_fs_write_atomic(path, line, strlen(line), 0600, why);

@@ -147,6 +147,8 @@ void rd_info_metrics(struct rd_call *call)
     rd_buf_init(&body, METRICS_BODY_MAX);
     rd_metrics_write(&call->gateway->metrics, rd_routes_names(), &body);
     write_gauges(call, &body);
+    rd_jobs_metrics(call->gateway->jobs, &body);
+    rd_webhook_metrics(call->gateway->webhooks, &body);
     if (rd_buf_err(&body) != RD_OK) {
         rd_reply_error(call, rd_buf_err(&body), NULL, NULL);
         return;
@@ -181,6 +183,7 @@ void rd_info_root(struct rd_call *call)
     static const char body[] =
         "{\"name\":\"render\",\"version\":\"" RD_VERSION "\",\"openapi\":\"/openapi.yaml\","
         "\"models\":\"/models\",\"generate\":\"POST /{image|video}/{family}/{model}/{task}\","
+        "\"queue\":\"POST /queue\",\"jobs\":\"/jobs\","
         "\"health\":\"/health/ready\",\"metrics\":\"/metrics\",\"keys\":\"/.well-known/"
         "jwks.json\"}";
     reply_literal(call, 200, "application/json", body, sizeof body - 1);
