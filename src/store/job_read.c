@@ -104,6 +104,7 @@ static rd_err read_row(const struct rd_store *store, sqlite3_stmt *row, enum par
 struct walk {
     struct rd_store *store;
     enum part part;
+    bool ascending; /* by n: a damaged tree must not lead in a circle */
     bool (*each)(void *ctx, const struct rd_job_row *row);
     void *ctx;
     uint64_t count, last_n; /* out */
@@ -124,6 +125,9 @@ static rd_err walk(struct walk *walk, enum rd_store_sql sql, const struct rd_sto
             break;
         }
         err = read_row(walk->store, statement, walk->part, &row);
+        if (err == RD_OK && walk->ascending && row.n <= walk->last_n) {
+            err = RD_ERR_CORRUPT;
+        }
         if (err == RD_OK) {
             walk->count++;
             walk->last_n = row.n;
@@ -163,7 +167,7 @@ rd_err rd_store_jobs_last(struct rd_store *store, uint64_t *ret_n, uint64_t *ret
 rd_err rd_store_jobs_live(struct rd_store *store,
                           bool (*each)(void *ctx, const struct rd_job_row *row), void *ctx)
 {
-    struct walk live = {.store = store, .part = STATE, .each = each, .ctx = ctx};
+    struct walk live = {.store = store, .part = STATE, .ascending = true, .each = each, .ctx = ctx};
     rd_store_db_lock(&store->reader);
     rd_err err = walk(&live, RD_STORE_SQL_JOBS_LIVE, NULL);
     rd_store_db_unlock(&store->reader);
@@ -253,7 +257,8 @@ rd_err rd_store_jobs_list(struct rd_store *store, const struct rd_job_filter *fi
 rd_err rd_store_jobs_export(struct rd_store *store,
                             bool (*each)(void *ctx, const struct rd_job_row *row), void *ctx)
 {
-    struct walk all = {.store = store, .part = WITH_REQUEST, .each = each, .ctx = ctx};
+    struct walk all = {
+        .store = store, .part = WITH_REQUEST, .ascending = true, .each = each, .ctx = ctx};
     rd_err err = RD_OK;
     do {
         all.count = 0;

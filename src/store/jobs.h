@@ -9,7 +9,12 @@
  * idempotency key that another job has) fails alone; the batch fails only as a whole, and then
  * nothing of it was written. After the first failed sync the store refuses for ever (store.h).
  *
- * Reading uses the reader connection and never waits for a sync. */
+ * Reading uses the reader connection and never waits for a sync. `each` is called while that is
+ * held: it must be quick and must not call the store.
+ *
+ * What was altered on disk is CORRUPT when it is read: what was submitted, and by whom, is sealed
+ * with the request and checked wherever that is handed out; damage of the other kind is found where
+ * it is met. The start reads only small tables (db.c), whatever the number of jobs. */
 #ifndef RD_STORE_JOBS_H
 #define RD_STORE_JOBS_H
 
@@ -91,7 +96,8 @@ struct rd_job_write {
     const char *message; /* END: body of the webhook, or NULL */
     char message_id[RD_ID_MAX];
     struct rd_delivery delivery;
-    bool disable_endpoint; /* DELIVERY: the endpoint said 410; later messages to it are not made */
+    bool disable_endpoint; /* DELIVERY: the endpoint (owner and url) said 410: what waits for it
+                              becomes DISABLED, later messages to it are not made */
     /* out */
     rd_err err;
     char existing[RD_ID_MAX]; /* ADD: the job that has this key, or "" */
@@ -121,7 +127,8 @@ struct rd_job_filter {
 };
 rd_err rd_store_jobs_list(struct rd_store *store, const struct rd_job_filter *filter,
                           bool (*each)(void *ctx, const struct rd_job_row *row), void *ctx) RD_MUST;
-/* All jobs, oldest first, with their requests: `render-gateway jobs export`. */
+/* All jobs, oldest first, with their requests: `render-gateway jobs export`. Each is told as it is
+ * when its turn comes; others read between. */
 rd_err rd_store_jobs_export(struct rd_store *store,
                             bool (*each)(void *ctx, const struct rd_job_row *row),
                             void *ctx) RD_MUST;
