@@ -29,6 +29,7 @@ enum {
     RD_WEBHOOK_PUT_OFF_MS = 60000, /* and comes back after at most so long */
     RD_WEBHOOK_TROUBLE_MS = 1000,  /* after an error of the store */
     RD_WEBHOOK_STOP_MS = 3000,     /* for tries that run when the gateway stops */
+    RD_WEBHOOK_COUNT_MS = 250,     /* the outbox is counted at most so often, for /metrics */
 };
 
 struct rd_webhook_entry {
@@ -58,6 +59,7 @@ struct rd_webhook_sender {
     atomic_bool hungry; /* there may be something new in the store */
     atomic_bool stop;
     _Atomic uint64_t done, again, failed, gone, put_off; /* for /metrics */
+    _Atomic uint64_t pending, oldest_ms;                 /* of the store; oldest due, 0: none */
     _Atomic uint32_t running;                            /* written by the thread only */
     pthread_mutex_t lock;                                /* of what follows */
     struct rd_fetch_options options;                     /* its texts are owned */
@@ -70,6 +72,8 @@ struct rd_webhook_sender {
     uint64_t next_due_ms; /* UINT64_MAX: nothing is */
     uint64_t trouble_ns;  /* the store failed: leave it alone until then */
     bool broken;          /* it failed for good */
+    bool stale;           /* `pending` and `oldest_ms` have changed since ... */
+    uint64_t counted_ns;  /* ... they were read */
     struct rd_webhook_turns turns;
     struct rd_job_write writes[RD_WEBHOOK_BATCH];
 };
@@ -90,6 +94,8 @@ void rd_webhook_put_off(struct rd_webhook_sender *sender, struct rd_webhook_entr
                         uint64_t wait_ms);
 /* Puts off what rests, and, when more is due than there is room for, what would wait long. */
 void rd_webhook_make_room(struct rd_webhook_sender *sender, uint64_t now_ns);
+/* Counts what waits in the store, when it is time to. */
+void rd_webhook_count(struct rd_webhook_sender *sender, uint64_t now_ns);
 /* Tells the store, and those who wait for tests, what has been settled. */
 void rd_webhook_flush(struct rd_webhook_sender *sender, uint64_t now_ns);
 

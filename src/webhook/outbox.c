@@ -146,8 +146,25 @@ void rd_webhook_load(struct rd_webhook_sender *sender, uint64_t now_ms)
         store_failed(sender);
         return;
     }
+    sender->stale = true;
     bool more = reading.full || reading.seen == LIMIT;
     sender->next_due_ms = more ? now_ms : next_ms == 0 ? UINT64_MAX : next_ms;
+}
+
+void rd_webhook_count(struct rd_webhook_sender *sender, uint64_t now_ns)
+{
+    uint64_t pending = 0;
+    uint64_t oldest_ms = 0;
+    if (!sender->stale || sender->broken ||
+        now_ns - sender->counted_ns < RD_WEBHOOK_COUNT_MS * NS_PER_MS) {
+        return;
+    }
+    sender->counted_ns = now_ns;
+    sender->stale = rd_store_deliveries_age(sender->store, &pending, &oldest_ms) != RD_OK;
+    if (!sender->stale) {
+        atomic_store(&sender->pending, pending);
+        atomic_store(&sender->oldest_ms, oldest_ms);
+    }
 }
 
 /* ---- what comes of them ---- */
@@ -268,6 +285,7 @@ static bool write_batch(struct rd_webhook_sender *sender, size_t *from)
                                       .disable_endpoint = entries[end]->disable};
         }
     }
+    sender->stale = sender->stale || count > 0;
     if (count > 0 && rd_store_jobs_apply(sender->store, sender->writes, count) != RD_OK) {
         return false;
     }

@@ -190,6 +190,9 @@ static void sleep_until_needed(struct rd_webhook_sender *sender)
             ms = CROWDED_MS; /* those in the way are looked at again then */
         }
     }
+    if (sender->stale && !sender->broken && ms > RD_WEBHOOK_COUNT_MS) {
+        ms = RD_WEBHOOK_COUNT_MS;
+    }
     (void)curl_multi_poll(sender->multi, NULL, 0, (int)(ms < SLEEP_MS_MAX ? ms : SLEEP_MS_MAX),
                           NULL);
 }
@@ -210,6 +213,7 @@ static bool round_of(struct rd_webhook_sender *sender)
     }
     bool ended = let_curl_work(sender);
     rd_webhook_flush(sender, now_ns);
+    rd_webhook_count(sender, now_ns);
     return ended;
 }
 
@@ -440,4 +444,14 @@ void rd_webhook_metrics(struct rd_webhook_sender *sender, struct rd_buf *text)
                   "# TYPE render_webhook_running gauge\nrender_webhook_running %u\n",
                   (unsigned long long)atomic_load(&sender->put_off),
                   (unsigned)atomic_load(&sender->running));
+    uint64_t now_ms = rd_clock_wall_ms();
+    uint64_t oldest_ms = atomic_load(&sender->oldest_ms);
+    rd_buf_printf(
+        text,
+        "# HELP render_webhook_pending Messages that are not delivered yet.\n"
+        "# TYPE render_webhook_pending gauge\nrender_webhook_pending %llu\n"
+        "# HELP render_webhook_oldest_seconds Since when the oldest of them is due.\n"
+        "# TYPE render_webhook_oldest_seconds gauge\nrender_webhook_oldest_seconds %.3f\n",
+        (unsigned long long)atomic_load(&sender->pending),
+        oldest_ms == 0 || oldest_ms > now_ms ? 0.0 : (double)(now_ms - oldest_ms) / 1000);
 }

@@ -257,6 +257,23 @@ rd_err rd_store_jobs_apply(struct rd_store *store, struct rd_job_write *writes, 
     return RD_OK;
 }
 
+rd_err rd_store_deliveries_age(struct rd_store *store, uint64_t *ret_count, uint64_t *ret_oldest_ms)
+{
+    (void)store;
+    (void)pthread_mutex_lock(&fake.lock);
+    *ret_count = pending();
+    *ret_oldest_ms = 0;
+    for (size_t i = 0; i < fake.count; i++) {
+        const struct rd_delivery *seen = &fake.rows[i]->delivery;
+        if (seen->state == RD_DELIVERY_PENDING &&
+            (*ret_oldest_ms == 0 || seen->next_ms < *ret_oldest_ms)) {
+            *ret_oldest_ms = seen->next_ms;
+        }
+    }
+    (void)pthread_mutex_unlock(&fake.lock);
+    return RD_OK;
+}
+
 rd_err rd_store_webhook_secrets(struct rd_store *store, uint64_t owner, uint64_t now_ms,
                                 struct rd_webhook_secrets *ret)
 {

@@ -584,20 +584,41 @@ static void test_a_test_when_the_sender_stops(void **state)
     assert_int_equal(asked.result.err, RD_ERR_CANCELLED);
 }
 
+static bool told(const char *line)
+{
+    struct rd_buf text;
+    rd_buf_init(&text, 4096);
+    rd_webhook_metrics(sender, &text);
+    bool found = strstr(rd_buf_cstr(&text), line) != NULL;
+    rd_buf_done(&text);
+    return found;
+}
+
 static void test_metrics(void **state)
 {
     (void)state;
-    struct rd_buf text;
-    rd_buf_init(&text, 4096);
     add(1, "/ok");
     add(2, "/status/410");
+    add(3, "/status/500"); /* again in 5 s */
+    outbox_add(4, 7, url_of("/gate"), body, rd_clock_wall_ms() - 60000);
     start(&opened, 1, 0);
-    outbox_wait_idle();
-    rd_webhook_metrics(sender, &text);
-    assert_non_null(strstr(rd_buf_cstr(&text), "tries_total{outcome=\"delivered\"} 1\n"));
-    assert_non_null(strstr(rd_buf_cstr(&text), "tries_total{outcome=\"gone\"} 1\n"));
-    assert_non_null(strstr(rd_buf_cstr(&text), "tries_total{outcome=\"failed\"} 0\n"));
-    rd_buf_done(&text);
+    (void)outbox_wait(1, 1);
+    (void)outbox_wait(2, 1);
+    (void)outbox_wait(3, 1);
+    assert_true(told("tries_total{outcome=\"delivered\"} 1\n"));
+    assert_true(told("tries_total{outcome=\"gone\"} 1\n"));
+    assert_true(told("tries_total{outcome=\"again\"} 1\n"));
+    assert_true(told("tries_total{outcome=\"failed\"} 0\n"));
+    while (!told("\nrender_webhook_pending 2\n")) {
+        (void)sched_yield();
+    }
+    assert_true(told("\nrender_webhook_running 1\n"));
+    assert_true(told("\nrender_webhook_oldest_seconds 60."));
+    open_gate();
+    while (!told("\nrender_webhook_pending 1\n")) {
+        (void)sched_yield();
+    }
+    assert_true(told("\nrender_webhook_oldest_seconds 0.000\n")); /* not due yet */
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
