@@ -62,14 +62,20 @@ struct rd_job_row {
     int device_source;  /* enum rd_device_time_source: 0 means unknown */
 };
 
+/* Any of them is INTERNAL when the caller breaks this contract (a number twice, a text too long).
+ * LEASE, CANCEL and END are NOT_FOUND for an unknown n, and CONFLICT for a job that has ended: that
+ * is for ever. */
 enum rd_job_write_kind {
-    RD_WRITE_ADD,      /* row; with an idempotency key: ret may be CONFLICT (key with another body),
-                          or RD_OK with `existing` set: nothing was added, this is the job */
-    RD_WRITE_LEASE,    /* n, token, attempt, backend, started_ms */
-    RD_WRITE_CANCEL,   /* n */
-    RD_WRITE_END,      /* n, status, result, device_ns, device_source, ended_ms; with `message` the
-                          outbox gets it, for row->webhook */
-    RD_WRITE_DELIVERY, /* delivery: the outcome of one try */
+    RD_WRITE_ADD,    /* row; with an idempotency key: may be CONFLICT (key with another body), or
+                        RD_OK with `existing` set: nothing was added, this is the job (or was it: a
+                        key outlives a job that was forgotten first) */
+    RD_WRITE_LEASE,  /* n, token, attempt, backend, started_ms; CONFLICT unless the token is higher
+                        than that of the lease before */
+    RD_WRITE_CANCEL, /* n */
+    RD_WRITE_END,    /* n, status, result, device_ns, device_source, ended_ms; with `message` the
+                        outbox gets it, for the webhook that the job was added with, if any */
+    RD_WRITE_DELIVERY, /* delivery: the outcome of one try (id, attempt, next_ms, state, status,
+                          reason); NOT_FOUND for an unknown id */
 };
 
 /* One message to one endpoint. */
@@ -154,9 +160,8 @@ rd_err rd_store_delivery_replay(struct rd_store *store, uint64_t owner, const ch
 rd_err rd_store_deliveries_age(struct rd_store *store, uint64_t *ret_count,
                                uint64_t *ret_oldest_ms) RD_MUST;
 
-/* Webhook secrets of a tenant: the newest signs, with the one before it beside while that is
- * younger than a day (rotation). Made at the first need. Sealed like keys (seal.h), never listed.
- */
+/* Webhook secrets of a tenant: the newest signs, with the one before it beside until a day after it
+ * was replaced (rotation). Made at the first need. Encrypted under the pepper, never listed. */
 enum { RD_WEBHOOK_SECRET_LEN = 32 };
 struct rd_webhook_secrets {
     size_t count; /* 1 or 2, newest first */
