@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "base/fs.h"
+#include "http/park.h"
 
 enum { WAIT_MS_MAX = 60000 };
 
@@ -54,6 +55,9 @@ static void *run(void *arg)
             (void)eventfd_read(loop->wake_fd, &count); /* before the look, so that none is lost */
         }
         (void)MHD_run(loop->daemon);
+        if (atomic_exchange(&loop->has_errands, false)) {
+            rd_http_park_errands(loop);
+        }
     }
     return NULL;
 }
@@ -77,7 +81,7 @@ void rd_http_loop_stop_listening(struct rd_http_loop *loop, int idle_fd)
     (void)dup3(idle_fd, loop->listen_fd, O_CLOEXEC);
 }
 
-void rd_http_loop_done(struct rd_http_loop *loop)
+void rd_http_loop_stop(struct rd_http_loop *loop)
 {
     if (loop->running) {
         atomic_store(&loop->stopping, true);
@@ -89,5 +93,9 @@ void rd_http_loop_done(struct rd_http_loop *loop)
     } else {
         rd_fs_close_ptr_(&loop->listen_fd);
     }
+}
+
+void rd_http_loop_done(struct rd_http_loop *loop)
+{
     rd_fs_close_ptr_(&loop->wake_fd);
 }

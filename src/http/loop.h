@@ -12,6 +12,7 @@
 
 #include "base/err.h"
 
+struct rd_http_conn;
 struct rd_http_server;
 
 struct rd_http_loop {
@@ -22,6 +23,8 @@ struct rd_http_loop {
     atomic_bool stopping;
     pthread_t thread;
     bool running;
+    atomic_bool has_errands;
+    struct rd_http_conn *errands; /* guarded by the watch's lock: see park.c */
 };
 
 /* A loop that has nothing yet; fails without a descriptor. */
@@ -34,6 +37,8 @@ void rd_http_loop_wake(struct rd_http_loop *loop);
 /* Accepts nobody any more; what is open goes on. `idle_fd` is an unconnected socket. */
 void rd_http_loop_stop_listening(struct rd_http_loop *loop, int idle_fd);
 /* Ends the thread, then the daemon with its connections. Also when it never ran. */
+void rd_http_loop_stop(struct rd_http_loop *loop);
+/* The rest, when nobody can wake it any more. */
 void rd_http_loop_done(struct rd_http_loop *loop);
 
 #endif

@@ -26,6 +26,7 @@
 #include "base/text.h"
 #include "http/exchange.h"
 #include "http/inside.h"
+#include "http/park.h"
 #include "http/stream.h"
 
 enum {
@@ -73,12 +74,15 @@ static enum MHD_Result on_accept(void *cls, const struct sockaddr *address, sock
 static void on_connection(void *cls, struct MHD_Connection *connection, void **socket_context,
                           enum MHD_ConnectionNotificationCode code)
 {
-    struct rd_http_server *server = cls;
+    struct rd_http_loop *loop = cls;
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
     if (code == MHD_CONNECTION_NOTIFY_STARTED && info != NULL) {
-        *socket_context =
-            rd_http_conn_open(&server->watch, info->connect_fd, RD_LIMIT_HEADER_TIME_MS);
+        const struct rd_http_conn conn = {.fd = info->connect_fd,
+                                          .loop = loop,
+                                          .library = connection,
+                                          .consumed = rd_http_park_consumed(info->connect_fd)};
+        *socket_context = rd_http_conn_open(&loop->server->watch, &conn);
     } else if (code == MHD_CONNECTION_NOTIFY_CLOSED && *socket_context != NULL) {
         rd_http_conn_close(*socket_context);
         *socket_context = NULL;
@@ -156,6 +160,11 @@ static void begin(struct rd_http_exchange *x, const char *method)
 {
     x->begun = true;
     x->method = parse_method(method);
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+    if (x->conn != NULL && info != NULL) {
+        x->conn->consumed += info->header_size;
+    }
     struct header_sum sum = {0};
     (void)MHD_get_connection_values(x->connection, MHD_HEADER_KIND, sum_header, &sum);
     if (x->refusal == RD_OK &&
@@ -210,6 +219,9 @@ bool rd_http_hold(struct rd_http_exchange *x, size_t len)
 static bool take_body(struct rd_http_exchange *x, const char *data, size_t len)
 {
     x->received += len;
+    if (x->conn != NULL) {
+        x->conn->consumed += len;
+    }
     if (x->replied || x->body_err != RD_OK) {
         /* No answer can go out before the body is through, so an upload that fails in its middle
          * (the disk is full, it is no picture) is read to its end: its client shall hear why. */
@@ -309,7 +321,7 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **co
         return;
     }
     if (!x->over) { /* else it was upgraded, and no lock may be taken here: see upgrade.c */
-        rd_http_conn_deadline(x->conn, RD_LIMIT_IDLE_TIME_MS + RD_LIMIT_HEADER_TIME_MS);
+        rd_http_conn_idle(x->conn, RD_LIMIT_IDLE_TIME_MS + RD_LIMIT_HEADER_TIME_MS);
         /* A socket takes a small answer also when nobody reads it any more. */
         bool sent = code == MHD_REQUEST_TERMINATED_COMPLETED_OK && !x->told_gone;
         rd_http_exchange_done(x, sent);
@@ -390,8 +402,8 @@ static struct MHD_Daemon *start_daemon(struct rd_http_server *server, struct rd_
         MHD_OPTION_LISTEN_SOCKET, loop->listen_fd, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
         (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_LIMIT,
         (unsigned)RD_LIMIT_CONNECTIONS / server->threads + 1, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)(RD_LIMIT_IDLE_TIME_MS / 1000), MHD_OPTION_NOTIFY_CONNECTION, on_connection,
-        server, MHD_OPTION_NOTIFY_COMPLETED, on_completed, server, MHD_OPTION_END);
+        (unsigned)(RD_LIMIT_IDLE_TIME_MS / 1000), MHD_OPTION_NOTIFY_CONNECTION, on_connection, loop,
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, server, MHD_OPTION_END);
 }
 
 static rd_err start_loop(struct rd_http_server *server, struct rd_http_loop *loop)
@@ -475,10 +487,13 @@ void rd_http_stop(struct rd_http_server *server)
         (void)sched_yield();
     }
     for (unsigned i = 0; i < server->loops_count; i++) {
-        rd_http_loop_done(&server->loops[i]);
+        rd_http_loop_stop(&server->loops[i]);
     }
     rd_fs_close_ptr_(&server->listen_fd);
-    rd_http_watch_done(&server->watch);
+    rd_http_watch_done(&server->watch); /* it wakes loops */
+    for (unsigned i = 0; i < server->loops_count; i++) {
+        rd_http_loop_done(&server->loops[i]);
+    }
     rd_fs_close_ptr_(&server->idle_fd);
     rd_mem_free(server->loops);
     rd_mem_free(server);

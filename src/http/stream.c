@@ -28,6 +28,7 @@
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -204,7 +205,8 @@ static void take_over(struct rd_http_exchange *x, int fd)
     int old = x->conn->fd;
     int one = 1;
     MHD_suspend_connection(x->connection); /* so it leaves the library's epoll set */
-    struct rd_http_conn *conn = rd_http_conn_take_over(x->conn, fd, x);
+    struct rd_http_conn *conn =
+        rd_http_conn_take_over(x->conn, &(struct rd_http_conn){.fd = fd, .stream = x}, EPOLLOUT);
     if (conn == NULL) {
         (void)close(fd);
     } else {

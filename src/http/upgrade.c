@@ -31,7 +31,9 @@ static void on_upgrade(void *cls, struct MHD_Connection *connection, void *con_c
     (void)con_cls;
     int fd = fcntl(sock, F_DUPFD_CLOEXEC, 0);
     struct rd_http_conn *conn =
-        fd < 0 || x->conn == NULL ? NULL : rd_http_conn_take_over(x->conn, fd, NULL);
+        fd < 0 || x->conn == NULL
+            ? NULL
+            : rd_http_conn_take_over(x->conn, &(struct rd_http_conn){.fd = fd}, 0);
     if (conn != NULL) {
         int one = 1;
         (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);

@@ -28,9 +28,10 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "http/exchange.h"
+#include "http/loop.h"
 #include "http/stream.h"
 
-enum { TICK_MS = 250, WATCH_EVENTS = 64 };
+enum { TICK_MS = 250, WATCH_EVENTS = 64, PARK_AFTER_MS = 1000 };
 
 #define NO_SLOT UINT32_MAX
 #define THE_WAKE_UP UINT64_MAX
@@ -61,15 +62,60 @@ static bool ask(const struct rd_http_conn *conn, uint32_t events)
     return epoll_ctl(conn->watch->epoll_fd, EPOLL_CTL_ADD, conn->fd, &event) == 0;
 }
 
-struct rd_http_conn *rd_http_conn_open(struct rd_http_watch *watch, int fd, uint64_t deadline_ms)
+/* ---- errands: what the loops are to do with idle connections; all under the lock ---- */
+
+static void give_errand(struct rd_http_conn *conn)
+{
+    if (!conn->errand) {
+        bool first = conn->loop->errands == NULL;
+        conn->errand = true;
+        conn->next_errand = conn->loop->errands;
+        conn->loop->errands = conn;
+        if (first) {
+            atomic_store(&conn->loop->has_errands, true);
+            rd_http_loop_wake(conn->loop);
+        }
+    }
+}
+
+static void drop_errand(struct rd_http_conn *conn)
+{
+    if (!conn->errand) {
+        return;
+    }
+    struct rd_http_conn **at = &conn->loop->errands;
+    while (*at != conn) {
+        at = &(*at)->next_errand;
+    }
+    *at = conn->next_errand;
+    conn->errand = false;
+}
+
+struct rd_http_conn *rd_http_watch_errand(struct rd_http_watch *watch, struct rd_http_loop *loop)
+{
+    pthread_mutex_lock(&watch->lock);
+    struct rd_http_conn *conn = loop->errands;
+    while (conn != NULL && !conn->parked && conn->idle_ns == 0) { /* a request came */
+        drop_errand(conn);
+        conn = loop->errands;
+    }
+    if (conn != NULL) {
+        drop_errand(conn);
+        conn->idle_ns = 0; /* it is asked for once */
+    }
+    pthread_mutex_unlock(&watch->lock);
+    return conn;
+}
+
+struct rd_http_conn *rd_http_conn_open(struct rd_http_watch *watch, const struct rd_http_conn *as)
 {
     struct rd_http_conn *conn = rd_mem_alloc(sizeof *conn);
     if (conn == NULL) {
         return NULL;
     }
+    *conn = *as;
     conn->watch = watch;
-    conn->fd = fd;
-    conn->deadline_ns = rd_clock_mono_ns() + deadline_ms * NS_PER_MS;
+    conn->deadline_ns = rd_clock_mono_ns() + RD_LIMIT_HEADER_TIME_MS * NS_PER_MS;
     pthread_mutex_lock(&watch->lock);
     bool ok = put(watch, conn);
     pthread_mutex_unlock(&watch->lock);
@@ -82,23 +128,30 @@ struct rd_http_conn *rd_http_conn_open(struct rd_http_watch *watch, int fd, uint
     return conn;
 }
 
-struct rd_http_conn *rd_http_conn_take_over(struct rd_http_conn *old, int fd,
-                                            struct rd_http_exchange *stream)
+struct rd_http_conn *rd_http_conn_take_over(struct rd_http_conn *old, const struct rd_http_conn *as,
+                                            uint32_t events)
 {
     struct rd_http_conn *conn = rd_mem_alloc(sizeof *conn);
     if (conn == NULL) {
         return NULL;
     }
     struct rd_http_watch *watch = old->watch;
-    (void)epoll_ctl(watch->epoll_fd, EPOLL_CTL_DEL, old->fd, NULL);
     pthread_mutex_lock(&watch->lock);
-    *conn = (struct rd_http_conn){.watch = watch, .fd = fd, .slot = old->slot, .stream = stream};
+    *conn = *as;
+    conn->watch = watch;
+    conn->slot = old->slot;
     conn->generation = ++watch->generation;
-    watch->conns[conn->slot] = conn;
-    old->slot = NO_SLOT;
+    /* This tells also what happened before, and nobody takes it before the lock is free. */
+    bool ok = events == 0 || ask(conn, events);
+    if (ok) {
+        watch->conns[conn->slot] = conn;
+        old->slot = NO_SLOT;
+        drop_errand(old);
+        (void)epoll_ctl(watch->epoll_fd, EPOLL_CTL_DEL, old->fd, NULL);
+    }
     pthread_mutex_unlock(&watch->lock);
-    if (stream != NULL && !ask(conn, EPOLLOUT)) { /* it tells also what happened before */
-        rd_http_conn_close(conn);
+    if (!ok) {
+        rd_mem_free(conn);
         return NULL;
     }
     return conn;
@@ -110,6 +163,7 @@ void rd_http_conn_close(struct rd_http_conn *conn)
     if (conn->slot != NO_SLOT) {
         (void)epoll_ctl(watch->epoll_fd, EPOLL_CTL_DEL, conn->fd, NULL);
         pthread_mutex_lock(&watch->lock);
+        drop_errand(conn);
         watch->conns[conn->slot] = NULL;
         while (watch->slots_used > 0 && watch->conns[watch->slots_used - 1] == NULL) {
             watch->slots_used--;
@@ -127,6 +181,18 @@ void rd_http_conn_deadline(struct rd_http_conn *conn, uint64_t ms)
     }
     pthread_mutex_lock(&conn->watch->lock);
     conn->deadline_ns = ms == 0 ? 0 : rd_clock_mono_ns() + ms * NS_PER_MS;
+    conn->idle_ns = 0;
+    pthread_mutex_unlock(&conn->watch->lock);
+}
+
+void rd_http_conn_idle(struct rd_http_conn *conn, uint64_t ms)
+{
+    if (conn == NULL) {
+        return;
+    }
+    pthread_mutex_lock(&conn->watch->lock);
+    conn->idle_ns = rd_clock_mono_ns();
+    conn->deadline_ns = conn->idle_ns + ms * NS_PER_MS;
     pthread_mutex_unlock(&conn->watch->lock);
 }
 
@@ -224,6 +290,11 @@ static void look_at(struct rd_http_watch *watch, struct rd_http_conn *conn, uint
     if (conn->deadline_ns != 0 && now > conn->deadline_ns) {
         conn->deadline_ns = 0;
         (void)shutdown(conn->fd, SHUT_RDWR);
+    } else if (conn->loop == NULL || conn->parked) {
+        return; /* upgraded, or its next event tells all */
+    } else if (conn->idle_ns != 0 && !conn->hup &&
+               now >= conn->idle_ns + atomic_load(&watch->park_after_ns)) {
+        give_errand(conn);
     } else if (conn->hup && conn->waiting == NULL) {
         /* libmicrohttpd misses the end of a stream that comes together with its last bytes;
          * this loses nothing, since no more can come, and makes it look again. */
@@ -253,6 +324,8 @@ static void take_event(struct rd_http_watch *watch, const struct epoll_event *ev
     conn->hup |= (event->events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
     if (conn->stream != NULL) {
         rd_http_watch_post(watch, conn->stream);
+    } else if (conn->parked) {
+        give_errand(conn);
     } else {
         tell_gone(watch, conn);
     }
@@ -304,6 +377,7 @@ static void *run(void *arg)
 rd_err rd_http_watch_init(struct rd_http_watch *watch, const struct rd_http_app *app)
 {
     watch->app = app;
+    watch->park_after_ns = PARK_AFTER_MS * NS_PER_MS;
     watch->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     watch->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     struct epoll_event event = {.events = EPOLLIN, .data.u64 = THE_WAKE_UP};
@@ -326,6 +400,13 @@ void rd_http_watch_done(struct rd_http_watch *watch)
     rd_http_watch_wake(watch);
     if (watch->running) {
         (void)pthread_join(watch->thread, NULL);
+    }
+    for (uint32_t i = 0; i < watch->slots_used; i++) {
+        struct rd_http_conn *conn = watch->conns[i];
+        if (conn != NULL && conn->parked) { /* the loops have ended, and nobody takes it back */
+            (void)close(conn->fd);
+            rd_mem_free(conn);
+        }
     }
     rd_fs_close_ptr_(&watch->epoll_fd);
     rd_fs_close_ptr_(&watch->wake_fd);
