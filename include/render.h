@@ -54,6 +54,8 @@ const char *render_version(void);                     /* of the library, "0.1.0"
 /* `url` is http:// or https://, with a path when the gateway stands below one. `key` may be NULL
  * for the public routes. RENDER_ERR_USAGE when the one or the other cannot be right. */
 render_status render_client_new(const char *url, const char *key, render_client **ret_client);
+/* Another client for the same gateway, with the same key and authority, for another thread. */
+render_status render_client_copy(const render_client *client, render_client **ret_client);
 void render_client_free(render_client *client); /* NULL is fine */
 /* A PEM file with the certificates to trust instead of the system's, for a gateway with a private
  * authority. NULL: the system's again. */

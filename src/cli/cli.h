@@ -19,8 +19,8 @@
 #include "render.h"
 
 enum {
-    RD_CLI_OPTIONS_MAX = 24, /* own and common options of a command */
-    RD_CLI_WORDS_MAX = 4,    /* positional arguments */
+    RD_CLI_OPTIONS_MAX = 32, /* own and common options of a command */
+    RD_CLI_WORDS_MAX = 64,   /* positional arguments */
     RD_CLI_SETS_MAX = 64,    /* repetitions of --set */
     RD_CLI_URL_MAX = 4096,
 };
@@ -84,6 +84,8 @@ int rd_cli_client_failed(struct rd_cli *cli, render_status status);
 int rd_cli_fail(struct rd_cli *cli, render_status status, const char *fmt, ...) RD_PRINTF(3, 4);
 void rd_cli_warn(const struct rd_cli *cli, const char *fmt, ...) RD_PRINTF(2, 3);
 void rd_cli_progress_begin(struct rd_cli *cli, const char *what);
+/* Another text for the line; drawn at once. */
+void rd_cli_progress_say(struct rd_cli *cli, const char *what);
 void rd_cli_progress_end(struct rd_cli *cli);
 /* Prints a JSON value on stdout and frees it. */
 int rd_cli_print_json(struct rd_cli *cli, json_t *value) RD_MUST;
@@ -105,6 +107,9 @@ const char *rd_cli_extension(const char *content_type); /* ".png"; ".bin" for an
 /* "a_0123456789ab.png": the name of an asset's file when none was given. */
 void rd_cli_default_name(const char *asset_url, const char *content_type, char ret[64]);
 #define RD_CLI_ATTESTATION_SUFFIX ".intoto.json"
+/* The asset's path on the gateway that we talk to: its own idea of its URL may be of no use here.
+ */
+void rd_cli_asset_path(const char *asset_url, char *ret, size_t room);
 /* Fetches an asset's attestation and writes it beside FILE. *ret_name gets its name (rd_mem_free),
  * or NULL when there is none yet: then a warning was printed, since the file itself is good. */
 int rd_cli_save_attestation(struct rd_cli *cli, const char *asset_url, const char *file,
@@ -125,8 +130,15 @@ int rd_cli_webhooks_list(struct rd_cli *cli);
 int rd_cli_webhooks_replay(struct rd_cli *cli);
 int rd_cli_webhooks_test(struct rd_cli *cli);
 int rd_cli_webhooks_secret(struct rd_cli *cli);
+int rd_cli_jobs_submit(struct rd_cli *cli);
+int rd_cli_jobs_list(struct rd_cli *cli);
+int rd_cli_jobs_show(struct rd_cli *cli);
+int rd_cli_jobs_cancel(struct rd_cli *cli);
+int rd_cli_jobs_watch(struct rd_cli *cli);
+int rd_cli_jobs_export(struct rd_cli *cli);
 int rd_cli_completion(struct rd_cli *cli);
 extern const struct rd_cli_option rd_cli_generate_options[], rd_cli_fetch_options[],
+    rd_cli_jobs_submit_options[], rd_cli_jobs_list_options[], rd_cli_jobs_export_options[],
     rd_cli_verify_options[], rd_cli_keys_create_options[], rd_cli_webhooks_list_options[],
     rd_cli_webhooks_secret_options[];
 

@@ -94,9 +94,8 @@ void rd_cli_default_name(const char *asset_url, const char *content_type, char r
     (void)snprintf(ret, 64, "%s%s", len == 0 ? "output" : stem, rd_cli_extension(content_type));
 }
 
-/* The path of the asset on the gateway that we talk to: its own idea of its URL may be a name that
- * is of no use here (0.0.0.0, or one inside a cluster). */
-static void asset_path(const char *asset_url, char *ret, size_t room)
+/* Its own URL may hold a name that is of no use here: 0.0.0.0, or one inside a cluster. */
+void rd_cli_asset_path(const char *asset_url, char *ret, size_t room)
 {
     const char *at = strstr(asset_url, "/a/a_");
     bool plain = at != NULL && at[strcspn(at, "?#")] == '\0' && strchr(at + 3, '/') == NULL;
@@ -108,7 +107,7 @@ int rd_cli_save_attestation(struct rd_cli *cli, const char *asset_url, const cha
 {
     RD_AUTO_FREE char *text = NULL;
     char asset[RD_CLI_URL_MAX];
-    asset_path(asset_url, asset, sizeof asset);
+    rd_cli_asset_path(asset_url, asset, sizeof asset);
     render_status status = render_attestation(cli->client, asset, ATTESTATION_WAIT_MS, &text);
     rd_cli_progress_end(cli);
     *ret_name = NULL;

@@ -1,277 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * `render generate`. Options become a render_generate_request; the outputs become files. */
+ * `render generate`: one call, answered when the outputs are there. */
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "base/mem.h"
-#include "base/text.h"
-#include "cli/cli.h"
-
-enum {
-    MODEL = RD_CLI_OWN,
-    OUTPUT,
-    FORMAT,
-    BACKEND,
-    SEED,
-    STEPS,
-    COUNT,
-    IMAGE,
-    MASK,
-    VIDEO,
-    TASK,
-    TYPE,
-    SET,
-    NO_ATTESTATION,
-    SAVE_JWKS,
-};
-_Static_assert((int)SAVE_JWKS < (int)RD_CLI_OPTIONS_MAX, "every option has its place");
+#include "cli/generation.h"
 
 const struct rd_cli_option rd_cli_generate_options[] = {
-    {"model", 'm', "MODEL", "family/model or a model-hub id", NULL},
-    {"output", 'o', "FILE", "where to; '-' is standard output", "@file"},
-    {"format", 0, "NAME", "size: 1024, 512, portrait, landscape, 720p, ...",
-     "1024 512 portrait portrait-wide landscape landscape-wide 720p 720p-portrait 480p "
-     "480p-portrait "
-     "square"},
-    {"backend", 0, "NAME", "the backend to use, as `render models` lists it", NULL},
-    {"seed", 0, "N", "the same seed gives the same output", NULL},
-    {"steps", 0, "N", "refinement steps", NULL},
-    {"count", 0, "N", "1 to 4 pictures; files get -1, -2, ...", "1 2 3 4"},
-    {"image", 0, "FILE", "start from this picture (file or URL)", "@file"},
-    {"mask", 0, "FILE", "edit only where this picture is white", "@file"},
-    {"video", 0, NULL, "make a video", NULL},
-    {"task", 0, "TASK", "t2i, i2i, edit, t2v or i2v; else by the inputs", "t2i i2i edit t2v i2v"},
-    {"type", 0, "TYPE", "png, webp or jpeg; else by FILE's name", "png webp jpeg"},
-    {"set", 0, "FIELD=VALUE", "any further field; may be repeated", NULL},
-    {"no-attestation", 0, NULL, "write only the output", NULL},
-    {"save-jwks", 0, "FILE", "also save the gateway's public keys", "@file"},
+    RD_CLI_GENERATION_OPTIONS,
     {NULL, 0, NULL, NULL, NULL},
 };
 
-enum { PROMPT_MAX = 64 * 1024, COUNT_MAX = 4 };
-
-struct job {
-    struct rd_cli *cli;
-    render_generate_request request;
-    unsigned count;
-    const char *file; /* what -o says, or NULL */
-    char *prompt;     /* owned, when it came from stdin */
-    char *fields;     /* owned, jansson's: free() */
-    json_t *rows;     /* owned: what --json will print */
-};
-
-static int number(struct rd_cli *cli, int option, uint64_t min, uint64_t max, int64_t *ret)
-{
-    const char *text = cli->values[option];
-    uint64_t value = 0;
-    if (text == NULL) {
-        return RENDER_OK;
-    }
-    if (!rd_text_u64(text, strlen(text), &value) || value < min || value > max) {
-        return rd_cli_fail(cli, RENDER_ERR_USAGE, "--%s: a whole number from %llu to %llu",
-                           rd_cli_generate_options[option - RD_CLI_OWN].name,
-                           (unsigned long long)min, (unsigned long long)max);
-    }
-    *ret = (int64_t)value;
-    return RENDER_OK;
-}
-
-/* VALUE is JSON when it reads as JSON, else text: steps=8, lightning=true, sampler=euler,
- * lora=[...] */
-static int set_field(struct rd_cli *cli, json_t *fields, const char *assignment)
-{
-    const char *equals = strchr(assignment, '=');
-    if (equals == NULL || equals == assignment) {
-        return rd_cli_fail(cli, RENDER_ERR_USAGE, "--set %.100s: write FIELD=VALUE", assignment);
-    }
-    json_t *value = json_loads(equals + 1, JSON_DECODE_ANY, NULL);
-    if (value == NULL) {
-        value = json_string(equals + 1);
-    }
-    char name[128];
-    size_t len = (size_t)(equals - assignment);
-    if (value == NULL || len >= sizeof name) {
-        json_decref(value);
-        return rd_cli_fail(cli, RENDER_ERR_USAGE, "--set %.100s: not text in UTF-8, or too long",
-                           assignment);
-    }
-    memcpy(name, assignment, len);
-    name[len] = '\0';
-    return json_object_set_new(fields, name, value) == 0
-               ? RENDER_OK
-               : rd_cli_fail(cli, RENDER_ERR_USAGE, "--set %.100s: not text in UTF-8", assignment);
-}
-
-static int make_fields(struct job *job)
-{
-    struct rd_cli *cli = job->cli;
-    int64_t steps = -1;
-    int rc = number(cli, STEPS, 1, 1000, &steps);
-    json_t *fields = json_object();
-    for (size_t i = 0; rc == RENDER_OK && i < cli->set_count; i++) {
-        rc = set_field(cli, fields, cli->sets[i]);
-    }
-    if (rc == RENDER_OK && steps > 0) {
-        (void)json_object_set_new(fields, "steps", json_integer(steps));
-    }
-    if (rc == RENDER_OK) {
-        job->fields = json_dumps(fields, JSON_COMPACT);
-        job->request.fields_json = job->fields;
-        rc = job->fields != NULL ? RENDER_OK : rd_cli_fail(cli, RENDER_ERR_MEMORY, "out of memory");
-    }
-    json_decref(fields);
-    return rc;
-}
-
-/* By --type, else by the file's name, else what the gateway gives (PNG). */
-static int choose_type(struct job *job)
-{
-    static const char *const types[][3] = {{"png", ".png", "image/png"},
-                                           {"webp", ".webp", "image/webp"},
-                                           {"jpeg", ".jpeg", "image/jpeg"},
-                                           {"jpg", ".jpg", "image/jpeg"}};
-    const char *named = job->cli->values[TYPE];
-    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
-        bool by_name = named == NULL && job->file != NULL && rd_text_ends(job->file, types[i][1]);
-        if (by_name || (named != NULL && strcmp(named, types[i][0]) == 0)) {
-            if (job->request.video) {
-                return rd_cli_fail(job->cli, RENDER_ERR_USAGE,
-                                   "a video is an MP4: name the file .mp4 and leave --type out");
-            }
-            job->request.content_type = types[i][2];
-            return RENDER_OK;
-        }
-    }
-    if (named != NULL) {
-        return rd_cli_fail(job->cli, RENDER_ERR_USAGE, "--type: png, webp or jpeg");
-    }
-    if (job->file != NULL && rd_text_ends(job->file, ".mp4") && !job->request.video) {
-        return rd_cli_fail(job->cli, RENDER_ERR_USAGE, "%.200s: for a video give --video as well",
-                           job->file);
-    }
-    return RENDER_OK;
-}
-
-static int choose_prompt(struct job *job)
-{
-    job->request.prompt = job->cli->words[0];
-    if (strcmp(job->request.prompt, "-") != 0) {
-        return RENDER_OK;
-    }
-    size_t len = 0;
-    int rc = rd_cli_read(job->cli, "-", PROMPT_MAX, &job->prompt, &len);
-    if (rc != RENDER_OK) {
-        return rc;
-    }
-    while (len > 0 && (job->prompt[len - 1] == '\n' || job->prompt[len - 1] == '\r')) {
-        job->prompt[--len] = '\0';
-    }
-    job->request.prompt = job->prompt;
-    return RENDER_OK;
-}
-
-static int prepare(struct job *job)
-{
-    struct rd_cli *cli = job->cli;
-    const char *model = getenv("RENDER_MODEL");
-    int64_t count = 1;
-    job->file = cli->values[OUTPUT];
-    job->request = (render_generate_request)RENDER_GENERATE_REQUEST_INIT;
-    job->request.model = cli->values[MODEL] != NULL          ? cli->values[MODEL]
-                         : model != NULL && model[0] != '\0' ? model
-                                                             : "builtin/plasma";
-    job->request.task = cli->values[TASK];
-    job->request.format = cli->values[FORMAT];
-    job->request.backend = cli->values[BACKEND];
-    job->request.image_file = cli->values[IMAGE];
-    job->request.mask_file = cli->values[MASK];
-    job->request.video = cli->values[VIDEO] != NULL;
-    int rc = number(cli, SEED, 0, UINT32_MAX, &job->request.seed);
-    rc = rc == RENDER_OK ? number(cli, COUNT, 1, COUNT_MAX, &count) : rc;
-    job->count = (unsigned)count;
-    if (rc == RENDER_OK && job->file != NULL && strcmp(job->file, "-") == 0 &&
-        (count > 1 || cli->json || isatty(STDOUT_FILENO))) {
-        return rd_cli_fail(cli, RENDER_ERR_USAGE,
-                           "-o -: writes one output to a pipe or a file, not to a terminal and not "
-                           "together with --json or --count");
-    }
-    rc = rc == RENDER_OK ? choose_type(job) : rc;
-    rc = rc == RENDER_OK ? make_fields(job) : rc;
-    return rc == RENDER_OK ? choose_prompt(job) : rc;
-}
-
-/* "out.png" becomes "out-2.png" for the second of several. */
-static void file_name(const struct job *job, const render_output *output, unsigned index,
-                      struct rd_buf *ret)
-{
-    char named[64];
-    const char *file = job->file;
-    if (file == NULL) {
-        rd_cli_default_name(output->asset_url, output->content_type, named);
-        rd_buf_str(ret, named); /* by content: several differ, or are the same */
-        return;
-    }
-    const char *slash = strrchr(file, '/');
-    const char *dot = strrchr(slash == NULL ? file : slash + 1, '.');
-    size_t stem = dot == NULL || dot == file ? strlen(file) : (size_t)(dot - file);
-    rd_buf_append(ret, file, stem);
-    if (job->count > 1) {
-        rd_buf_printf(ret, "-%u", index + 1);
-    }
-    rd_buf_str(ret, file + stem);
-}
-
-static int note_row(struct job *job, const char *file, const render_output *output,
-                    const char *attestation)
-{
-    json_t *row = json_pack("{s:s, s:s, s:s?, s:I, s:I, s:s?}", "file", file, "content_type",
-                            output->content_type, "asset_url", output->asset_url, "bytes",
-                            (json_int_t)output->len, "seed", (json_int_t)output->seed,
-                            "attestation", attestation);
-    return row != NULL && json_array_append_new(job->rows, row) == 0
-               ? RENDER_OK
-               : rd_cli_fail(job->cli, RENDER_ERR_IO, "%s: not a name in UTF-8", file);
-}
-
-static int save_output(struct job *job, const render_output *output, unsigned index)
-{
-    struct rd_cli *cli = job->cli;
-    RD_AUTO_BUF struct rd_buf file;
-    RD_AUTO_FREE char *attestation = NULL;
-    rd_buf_init(&file, RD_CLI_URL_MAX);
-    file_name(job, output, index, &file);
-    if (rd_buf_err(&file) != RD_OK) {
-        return rd_cli_fail(cli, RENDER_ERR_USAGE, "the file's name is too long");
-    }
-    int rc = rd_cli_save(cli, file.data, output->bytes, output->len, false);
-    bool to_stdout = strcmp(file.data, "-") == 0;
-    if (rc == RENDER_OK && cli->values[NO_ATTESTATION] == NULL && !to_stdout &&
-        output->asset_url != NULL) {
-        rc = rd_cli_save_attestation(cli, output->asset_url, file.data, &attestation);
-    }
-    if (rc != RENDER_OK || to_stdout) {
-        return rc;
-    }
-    if (cli->json) {
-        return note_row(job, file.data, output, attestation);
-    }
-    (void)printf("%s  %s, %zu bytes, seed %lu\n", file.data, output->content_type, output->len,
-                 (unsigned long)output->seed);
-    if (!cli->quiet && output->asset_url != NULL) {
-        (void)printf("  asset        ");
-        rd_cli_print_text(output->asset_url, 0);
-        (void)printf("\n");
-    }
-    if (!cli->quiet && attestation != NULL) {
-        (void)printf("  attestation  %s\n", attestation);
-    }
-    return RENDER_OK;
-}
-
-static int report(struct job *job, const render_output *first, const char *request_id)
+static int report(struct rd_cli_generation *job, const render_output *first, const char *request_id)
 {
     struct rd_cli *cli = job->cli;
     if (cli->json) {
@@ -285,11 +25,11 @@ static int report(struct job *job, const render_output *first, const char *reque
     return rd_cli_finish(cli);
 }
 
-static int make(struct job *job)
+static int make(struct rd_cli_generation *job)
 {
     struct rd_cli *cli = job->cli;
-    render_output outputs[COUNT_MAX] = {RENDER_OUTPUT_INIT, RENDER_OUTPUT_INIT, RENDER_OUTPUT_INIT,
-                                        RENDER_OUTPUT_INIT};
+    render_output outputs[RD_CLI_GEN_COUNT_MAX] = {RENDER_OUTPUT_INIT, RENDER_OUTPUT_INIT,
+                                                   RENDER_OUTPUT_INIT, RENDER_OUTPUT_INIT};
     char request_id[64];
     rd_cli_progress_begin(cli, job->request.model);
     render_status status = render_generate_many(cli->client, &job->request, job->count, outputs);
@@ -300,10 +40,10 @@ static int make(struct job *job)
     rd_cli_progress_end(cli);
     int rc = RENDER_OK;
     for (unsigned i = 0; rc == RENDER_OK && i < job->count; i++) {
-        rc = save_output(job, &outputs[i], i);
+        rc = rd_cli_generation_save(job, &outputs[i], i);
     }
-    if (rc == RENDER_OK && cli->values[SAVE_JWKS] != NULL) {
-        rc = rd_cli_save_jwks(cli, cli->values[SAVE_JWKS]);
+    if (rc == RENDER_OK && cli->values[RD_CLI_GEN_SAVE_JWKS] != NULL) {
+        rc = rd_cli_save_jwks(cli, cli->values[RD_CLI_GEN_SAVE_JWKS]);
     }
     rc = rc == RENDER_OK ? report(job, &outputs[0], request_id) : rc;
     for (unsigned i = 0; i < job->count; i++) {
@@ -314,12 +54,10 @@ static int make(struct job *job)
 
 int rd_cli_generate(struct rd_cli *cli)
 {
-    struct job job = {.cli = cli, .rows = json_array()};
-    int rc = prepare(&job);
+    struct rd_cli_generation job = {.cli = cli, .rows = json_array()};
+    int rc = rd_cli_generation_prepare(&job);
     rc = rc == RENDER_OK ? rd_cli_connect(cli) : rc;
     rc = rc == RENDER_OK ? make(&job) : rc;
-    rd_mem_free(job.prompt);
-    rd_mem_free(job.fields); /* jansson's allocator is malloc */
-    json_decref(job.rows);
+    rd_cli_generation_done(&job);
     return rc;
 }

@@ -23,6 +23,52 @@ const struct rd_cli_command rd_cli_commands[] = {
      "  render generate 'ideas' --count 4 --seed 7 -o idea.png   # idea-1.png to idea-4.png\n"
      "  render generate - --json < prompt.txt | jq -r '.outputs[0].asset_url'\n",
      rd_cli_generate_options, NULL, rd_cli_generate},
+    {"jobs submit", "PROMPT", 1, 1, "put a generation into the queue",
+     "Prints the job's id when it is safe in the queue. Options are those of `render generate`;\n"
+     "-o and the like go with --wait, which waits for the end and saves the outputs.\n"
+     "Exit code with --wait: 6 when the job fails, 10 when it is cancelled or its ttl is over.\n"
+     "\n"
+     "Examples:\n"
+     "  render jobs submit 'a red circle on a blue sea'\n"
+     "  render jobs submit 'at night' --wait -o night.png\n"
+     "  render jobs submit 'tonight' --priority low --ttl 3600 --webhook https://app.example/hook\n"
+     "  render jobs submit 'once' --idempotency-key order-4711   # twice is once\n",
+     rd_cli_jobs_submit_options, NULL, rd_cli_jobs_submit},
+    {"jobs list", "", 0, 0, "list jobs, newest first",
+     "Shows your tenant's; an administrator's key shows all tenants'.\n"
+     "\n"
+     "Examples:\n"
+     "  render jobs list --status running\n"
+     "  render jobs list --json | jq -r '.jobs[].id'\n",
+     rd_cli_jobs_list_options, NULL, rd_cli_jobs_list},
+    {"jobs show", "ID", 1, 1, "show what is known of a job",
+     "ID is the job's (j_...) as `render jobs submit` prints it.\n"
+     "\n"
+     "Example:\n"
+     "  render jobs show j_0V8zT3kQ1mXw5bYc7nRd2s --json | jq .request\n",
+     NULL, NULL, rd_cli_jobs_show},
+    {"jobs cancel", "ID", 1, 1, "cancel a job, also while it runs",
+     "A queued job is cancelled at once; a running one is told to stop. One that has ended is\n"
+     "refused (exit code 4).\n"
+     "\n"
+     "Example:\n"
+     "  render jobs cancel j_0V8zT3kQ1mXw5bYc7nRd2s\n",
+     NULL, NULL, rd_cli_jobs_cancel},
+    {"jobs watch", "[ID]...", 0, RD_CLI_WORDS_MAX, "follow jobs to their end",
+     "Without an ID: all of yours that are queued or running, at most 64. On a terminal a table\n"
+     "that is drawn anew; else a line for each event; with --json each line is an object.\n"
+     "Exit code: 0 when all are complete, 6 when one failed, 10 when one was cancelled.\n"
+     "\n"
+     "Examples:\n"
+     "  render jobs watch\n"
+     "  render jobs watch \"$(render jobs submit 'a red circle')\" --json | jq .event\n",
+     NULL, NULL, rd_cli_jobs_watch},
+    {"jobs export", "", 0, 0, "write every job with its request, one JSON object a line",
+     "Newest first. Pictures that stood in a request are left out.\n"
+     "\n"
+     "Example:\n"
+     "  render jobs export --status error > failed.jsonl\n",
+     rd_cli_jobs_export_options, NULL, rd_cli_jobs_export},
     {"models", "", 0, 0, "list the models and what each can do",
      "A model that is not available has no backend on this gateway.\n"
      "\n"

@@ -20,6 +20,7 @@ enum { KEY_FILE_MAX = 4096, BAR_WIDTH = 24 };
 
 static struct progress {
     const char *what; /* NULL: no line is drawn */
+    char said[64];
     uint64_t begin_ns, drawn_ns;
 } progress; /* one command, one thread */
 
@@ -189,8 +190,10 @@ static int draw(void *ctx, uint64_t received, uint64_t expected)
         memset(bar + 1 + full, '.', BAR_WIDTH - full);
         bar[BAR_WIDTH + 1] = ']';
     }
-    (void)fprintf(stderr, "\r\x1b[K%.40s %s %.1f s, %.1f KiB", p->what, bar, seconds,
-                  (double)received / 1024);
+    (void)fprintf(stderr, "\r\x1b[K%.40s %s %.1f s", p->what, bar, seconds);
+    if (p->what != p->said) { /* bytes, where they are what one waits for */
+        (void)fprintf(stderr, ", %.1f KiB", (double)received / 1024);
+    }
     (void)fflush(stderr);
     return 0;
 }
@@ -206,6 +209,17 @@ void rd_cli_progress_begin(struct rd_cli *cli, const char *what)
     render_client_on_progress(cli->client, draw, &progress);
     (void)fprintf(stderr, "%.40s ...", what);
     (void)fflush(stderr);
+}
+
+void rd_cli_progress_say(struct rd_cli *cli, const char *what)
+{
+    if (progress.what != NULL) {
+        (void)snprintf(progress.said, sizeof progress.said, "%s", what);
+        progress.what = progress.said;
+        progress.drawn_ns = 0;
+        (void)cli;
+        (void)draw(&progress, 0, 0);
+    }
 }
 
 void rd_cli_progress_end(struct rd_cli *cli)

@@ -101,6 +101,19 @@ render_status render_client_new(const char *url, const char *key, render_client 
     return RENDER_OK;
 }
 
+render_status render_client_copy(const render_client *client, render_client **ret_client)
+{
+    render_client *copy = NULL;
+    render_status status = render_client_new(client->url, client->key, &copy);
+    status = status == RENDER_OK ? render_client_ca_file(copy, client->ca_file) : status;
+    if (status != RENDER_OK) {
+        render_client_free(copy);
+        return status;
+    }
+    *ret_client = copy;
+    return RENDER_OK;
+}
+
 void render_client_free(render_client *client)
 {
     if (client == NULL) {

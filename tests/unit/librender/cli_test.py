@@ -53,7 +53,8 @@ def test_help_and_version():
         expect(render(*arguments), 0, out="Exit codes: 0 good", err="")
     expect(render("--version"), 0, out="render 0.")
     for command in (["generate"], ["models"], ["upload"], ["fetch"], ["verify"], ["keys", "create"],
-                    ["keys", "list"], ["keys", "revoke"], ["completion"]):
+                    ["keys", "list"], ["keys", "revoke"], ["completion"], ["jobs", "submit"], ["jobs", "list"],
+                    ["jobs", "show"], ["jobs", "cancel"], ["jobs", "watch"], ["jobs", "export"]):
         text = expect(render("help", *command), 0, out="usage: render " + " ".join(command)).stdout
         assert text == expect(render(*command, "--help"), 0).stdout
         assert "--url" in text
@@ -97,6 +98,20 @@ def test_wrong_arguments():
         (["keys", "create", "--tenant", "a", "--name", "b", "--expires", "0d"], "30m, 12h or 7d"),
         (["keys", "revoke", "rk_0123"], "Consider this key as leaked"),
         (["keys", "revoke", "../x"], "is no key id"),
+        (["jobs"], "render jobs submit"),
+        (["jobs", "submit"], "PROMPT: is missing"),
+        (["jobs", "submit", "p", "--ttl", "59"], "--ttl: a whole number from 60 to 86400"),
+        (["jobs", "submit", "p", "--ttl", "86401"], "--ttl: a whole number"),
+        (["jobs", "submit", "p", "-o", "x.png"], "--output: goes with --wait"),
+        (["jobs", "submit", "p", "--no-attestation"], "--no-attestation: goes with --wait"),
+        (["jobs", "submit", "p", "--idempotency-key", "x" * 65], "1 to 64 characters"),
+        (["jobs", "submit", "p", "--count", "5"], "--count: a whole number from 1 to 4"),
+        (["jobs", "list", "--limit", "1001"], "--limit: a whole number from 1 to 1000"),
+        (["jobs", "show"], "ID: is missing"),
+        (["jobs", "show", "../keys"], "this is no job's id"),
+        (["jobs", "cancel", "a_0123456789abcdef"], "this is no job's id"),
+        (["jobs", "watch", "nonsense"], "'nonsense' is no job's id"),
+        (["jobs", "watch", *["j_0123456789ab"] * 65], "one argument too many"),
         (["completion", "csh"], "bash, zsh or fish"),
         (["verify", "x"], "whose signature do you trust?"),
         (["verify", "x", "--key", "a", "--jwks", "b"], "not both"),
@@ -274,6 +289,104 @@ def test_keys():
     expect(render("keys", "revoke", "key_1234567890123456"), 4, err="nothing is here")
 
 
+def test_jobs_submit():
+    result = expect(render("jobs", "submit", "a red circle", "--priority", "low", "--ttl", "3600", "--webhook",
+                           "https://hooks.example/x", "--set", "cfg=2.5", "--seed", "7", "--format", "512"), 0,
+                    err="queued, position 1, about 2 s\n")
+    assert result.stdout == "j_0123456789complete\n"
+    assert stub.Handler.last["json"] == {
+        "cfg": 2.5, "modality": "image", "family": "builtin", "model": "plasma", "task": "t2i", "format": "512",
+        "priority": "low", "webhook": "https://hooks.example/x", "ttl": 3600, "prompt": "a red circle", "seed": 7}
+    found = json.loads(expect(render("jobs", "submit", "p", "--json"), 0, err="").stdout)
+    assert found["id"] == "j_0123456789complete" and found["position"] == 1
+    expect(render("jobs", "submit", "case:status:429"), 5, out="", err="try again in 7 s")
+
+
+def test_jobs_submit_and_wait():
+    result = expect(render("jobs", "submit", "p", "--wait", "-o", "out.webp", "--save-jwks", "k.json"), 0,
+                    out="out.webp  image/png, 3 bytes, seed 7\n", err="j_0123456789complete\n")
+    assert "attestation  out.webp.intoto.json" in result.stdout
+    assert pathlib.Path("out.webp").read_bytes() == b"abc" and os.path.exists("k.json")
+    found = json.loads(expect(render("jobs", "submit", "p", "-w", "--json", "-o", "x.png"), 0, err="").stdout)
+    assert found["job"]["status"] == "complete" and found["outputs"][0]["file"] == "x.png"
+    for key, code, words in (("j_0123456789error", 6, "j_0123456789error ended as error: the engine ?[31mfailed"),
+                             ("j_0123456789cancelled", 10, "ended as cancelled: the work was cancelled")):
+        expect(render("jobs", "submit", "p", "--wait", "--idempotency-key", key, "-o", "y.png"), code, out="", err=words)
+        found = json.loads(expect(render("jobs", "submit", "p", "--wait", "--idempotency-key", key, "--json"), code).stdout)
+        assert found["exit_code"] == code
+    assert not os.path.exists("y.png")
+
+
+def test_jobs_list_show_cancel():
+    result = expect(render("jobs", "list"), 0, err="there are more: --after j_0000000001running\n",
+                    out="j_0000000000queued        queued     builtin/plasma   2026-11-22T11:48:16 position 3\n")
+    assert "running    builtin/plasma   2026-11-22T11:48:16 25%" in result.stdout
+    result = expect(render("jobs", "list", "--status", "error", "--limit", "1"), 0, err="", out="the engine ?[31mfailed")
+    assert stub.Handler.last["path"] == "/jobs?status=error&limit=1"
+    assert "next" in json.loads(expect(render("jobs", "list", "--json", "--after", "j_0000000002complete"), 0).stdout)
+    result = expect(render("jobs", "show", "j_0123456789complete"), 0, err="", out="status         complete\n")
+    assert 'request        {"prompt": "p"}\n' in result.stdout and "started_at" not in result.stdout
+    assert json.loads(expect(render("jobs", "show", "j_0123456789running", "--json"), 0).stdout)["status"] == "running"
+    expect(render("jobs", "show", "j_0123456789unknown"), 4, err="nothing is here")
+    expect(render("jobs", "cancel", "j_0123456789queued"), 0, out="j_0123456789queued is cancelled\n")
+    expect(render("jobs", "cancel", "j_0123456789complete"), 4, out="", err="status 409")
+    assert json.loads(expect(render("jobs", "cancel", "j_0123456789queued", "--json"), 0).stdout)["status"] == "cancelled"
+
+
+def test_jobs_watch():
+    result = expect(render("jobs", "watch", "j_0123456789running"), 0, err="")
+    assert result.stdout.splitlines() == [
+        "j_0123456789running queued, position 1, about 3 s", "j_0123456789running started",
+        "j_0123456789running running 50%, step 10", "j_0123456789running preview",
+        f"j_0123456789running complete {URL}/a/{stub.ASSET}"]
+    result = expect(render("jobs", "watch", "j_0123456789running", "j_0123456789error", "--json"), 6, err="")
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    for name, last in (("j_0123456789running", "complete"), ("j_0123456789error", "error")):
+        mine = [line for line in lines if line["job_id"] == name]
+        assert [line["event_id"] for line in mine] == [1, 2, 3, 4, 5] and mine[-1]["event"] == last
+    assert {line["data"]["code"] for line in lines if line["event"] == "error"} == {"backend_failed"}
+    expect(render("jobs", "watch", "j_0123456789cancelled", "-q"), 10, out="error cancelled: the work was cancelled")
+    expect(render("jobs", "watch", "j_0123456789unknown"), 4, out="", err="j_0123456789unknown: nothing is here")
+    result = expect(render("jobs", "watch"), 0, err="")  # all that are queued or running
+    assert {line.split()[0] for line in result.stdout.splitlines()} == {"j_0000000000queued", "j_0000000001running"}
+    expect(render("jobs", "watch", "--url", "http://127.0.0.1:1"), 2, err="cannot reach")
+
+
+def test_jobs_watch_on_a_terminal():
+    leader, follower = pty.openpty()
+    child = subprocess.Popen([RENDER, "jobs", "watch", "j_0123456789running", "j_0123456789error", "--url", URL],
+                             stdout=follower, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
+                             env={"TERM": "xterm", "PATH": os.environ["PATH"]})
+    os.close(follower)
+    drawn = b""
+    try:
+        while piece := os.read(leader, 4096):
+            drawn += piece
+    except OSError:  # EIO: the other end is closed
+        pass
+    os.close(leader)
+    assert child.communicate(timeout=60)[1] == b"" and child.returncode == 6
+    assert b"\x1b[2A" in drawn  # two rows, drawn anew in place
+    last = drawn.decode().split("\x1b[2A")[-1].splitlines()
+    assert "j_0123456789running       complete   [####################]" in last[0], last
+    assert "j_0123456789error         error" in last[1] and "error backe" in last[1], last
+    assert all(len(line.replace("\x1b[K", "")) <= 80 for line in last)
+
+
+def test_jobs_export():
+    result = expect(render("jobs", "export"), 0, err="j_0000000003unknown is gone since it was listed")
+    found = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [job["id"] for job in found] == ["j_0000000000queued", "j_0000000001running", "j_0000000002complete",
+                                            "j_0000000004error"]
+    assert all(job["request"] == {"prompt": "p"} for job in found)
+    result = expect(render("jobs", "export", "--status", "complete"), 0, err="")
+    assert len(result.stdout.splitlines()) == 1
+    with open("/dev/full", "w", encoding="ascii") as full:
+        result = subprocess.run([RENDER, "jobs", "export", "--url", URL], stdout=full, stderr=subprocess.PIPE, text=True,
+                                timeout=60, check=False)
+    assert result.returncode == 8 and "cannot write to standard output" in result.stderr
+
+
 def test_progress_is_for_terminals():
     leader, follower = pty.openpty()
     child = subprocess.Popen([RENDER, "generate", "p", "-o", "p.png", "--url", URL], stderr=follower,
@@ -308,9 +421,12 @@ def test_completion():
         return done.stdout.split()
 
     assert complete("render", "ge") == ["generate"]
-    assert complete("render", "") == ["generate", "models", "upload", "fetch", "verify", "reveal", "keys",
-                                      "completion", "help"]
+    assert complete("render", "") == ["generate", "jobs", "models", "upload", "fetch", "verify", "reveal",
+                                      "keys", "webhooks", "completion", "help"]
     assert complete("render", "keys", "") == ["create", "list", "revoke"]
+    assert complete("render", "jobs", "") == ["submit", "list", "show", "cancel", "watch", "export"]
+    assert complete("render", "jobs", "list", "--status", "c") == ["complete", "cancelled"]
+    assert complete("render", "jobs", "submit", "--pri") == ["--priority"]
     assert complete("render", "keys", "create", "--te") == ["--tenant"]
     assert complete("render", "generate", "p", "--type", "") == ["png", "webp", "jpeg"]
     assert complete("render", "completion", "f") == ["fish"]
