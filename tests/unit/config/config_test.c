@@ -127,6 +127,23 @@ static void check_box1(const struct rd_config_engine *box1)
     assert_string_equal(box1->models[1], "flux/dev");
 }
 
+static void check_limits(const struct rd_config *config)
+{
+    const struct rd_config_limits *acme = rd_config_limits_of(config, "acme");
+    assert_int_equal(acme->rate, 0);
+    assert_int_equal(acme->burst, 20);
+    assert_int_equal(acme->concurrency, 3);
+    assert_false(acme->high);
+    assert_int_equal(rd_config_limits_of(config, "b")->queue_depth, 0);
+    assert_true(rd_config_limits_of(config, "b")->high);
+    assert_ptr_equal(rd_config_limits_of(config, "others"), &config->limits);
+    assert_int_equal(config->limits.rate, 10);
+    assert_int_equal(config->sync_wait_ms, 5000);
+    assert_int_equal(config->on_disconnect, RD_CONFIG_FINISH);
+    assert_int_equal(config->keep_days, 0);
+    assert_int_equal(config->idempotency_hours, 1);
+}
+
 static void a_whole_file(void **state)
 {
     (void)state;
@@ -146,19 +163,7 @@ static void a_whole_file(void **state)
     assert_int_equal(config->fetch_allow_hosts_count, 3);
     assert_string_equal(config->fetch_ca_file, "/etc/own.pem");
     assert_string_equal(config->fetch_allow_hosts[2], "fd00::1");
-    const struct rd_config_limits *acme = rd_config_limits_of(config, "acme");
-    assert_int_equal(acme->rate, 0);
-    assert_int_equal(acme->burst, 20);
-    assert_int_equal(acme->concurrency, 3);
-    assert_false(acme->high);
-    assert_int_equal(rd_config_limits_of(config, "b")->queue_depth, 0);
-    assert_true(rd_config_limits_of(config, "b")->high);
-    assert_ptr_equal(rd_config_limits_of(config, "others"), &config->limits);
-    assert_int_equal(config->limits.rate, 10);
-    assert_int_equal(config->sync_wait_ms, 5000);
-    assert_int_equal(config->on_disconnect, RD_CONFIG_FINISH);
-    assert_int_equal(config->keep_days, 0);
-    assert_int_equal(config->idempotency_hours, 1);
+    check_limits(config);
     assert_int_equal(config->webhooks_allow_hosts_count, 1);
     assert_string_equal(config->webhooks_allow_hosts[0], "hooks.internal");
     assert_string_equal(config->webhooks_ca_file, "/etc/hooks.pem");
