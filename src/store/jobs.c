@@ -243,11 +243,23 @@ static rd_err apply_all(struct rd_store *store, struct rd_job_write *writes, siz
     return rd_store_db_commit(&store->writer);
 }
 
+/* A row of a job that is none stands where a new one has to go: only damage does that. The same
+ * batch would fail for ever. */
+static rd_err stray_row(struct rd_store_db *db, rd_err err)
+{
+    if (err != RD_ERR_STORAGE ||
+        (sqlite3_extended_errcode(db->handle) & 0xff) != SQLITE_CONSTRAINT) {
+        return err;
+    }
+    atomic_store(&db->failed, true);
+    return RD_ERR_CORRUPT;
+}
+
 rd_err rd_store_jobs_apply(struct rd_store *store, struct rd_job_write *writes, size_t count)
 {
     rd_err err = rd_store_db_begin(&store->writer);
     if (err == RD_OK) {
-        err = apply_all(store, writes, count);
+        err = stray_row(&store->writer, apply_all(store, writes, count));
         rd_store_db_end(&store->writer);
     }
     for (size_t i = 0; err != RD_OK && i < count; i++) {

@@ -192,7 +192,8 @@ const char *const rd_store_statements[RD_STORE_SQL_COUNT_] = {
     [RD_STORE_SQL_MESSAGE_ADD] =
         "INSERT INTO deliveries SELECT NULL, ?2, id, owner, webhook, 0, ?3, ?3, 0, 0, '', ?4"
         " FROM jobs j WHERE n = ?1 AND webhook <> '' AND NOT EXISTS"
-        " (SELECT 1 FROM webhooks_disabled w WHERE w.owner = j.owner AND w.url = j.webhook)",
+        " (SELECT 1 FROM webhooks_disabled w WHERE w.owner = j.owner AND w.url = j.webhook)"
+        " ON CONFLICT(id) DO NOTHING",
     [RD_STORE_SQL_DELIVERY_PUT] = "UPDATE deliveries SET attempt = ?2, next_ms = ?3, state = ?4,"
                                   " status = ?5, reason = ?6 WHERE id = ?1",
     [RD_STORE_SQL_ENDPOINT_DISABLE] =

@@ -509,6 +509,147 @@ static void test_an_altered_job_is_not_believed(void **state)
     }
 }
 
+/* A part of a job without the job: a batch that meets it can never be written. */
+static void test_a_stray_row_is_damage(void **state)
+{
+    (void)state;
+    static const char *const strays[] = {
+        "INSERT INTO job_requests VALUES(2, '{}', zeroblob(32))",
+        "INSERT INTO job_results VALUES(2, '{}')",
+        "INSERT INTO job_keys VALUES(2, 1, 'other', zeroblob(32), 'j_', 0)"};
+    for (size_t i = 0; i < sizeof strays / sizeof *strays; i++) {
+        struct kept kept;
+        struct rd_store *store = jobs_open();
+        rd_store_close(store);
+        test_sql(strays[i]);
+        store = test_open();
+        struct rd_job_write writes[] = {job_add(1, 1), job_add(2, 1),
+                                        job_end(2, RD_STATUS_COMPLETE, "[]")};
+        writes[1].idempotency_key = "k";
+        assert_int_equal(rd_store_jobs_apply(store, writes, 3), RD_ERR_CORRUPT);
+        assert_int_equal(writes[0].err, RD_ERR_CORRUPT);
+        assert_false(rd_store_healthy(store));
+        assert_int_equal(job_get(store, 1, job_id(1), &kept), RD_ERR_NOT_FOUND);
+        rd_store_close(store);
+        assert_int_equal(unlink(test_path("render.db")), 0);
+        assert_int_equal(unlink(test_path("pepper")), 0);
+        (void)unlink(test_path("render.db-wal"));
+        (void)unlink(test_path("render.db-shm"));
+    }
+}
+
+/* Random changes, reopened now and then, against what they should have made. */
+enum { MODEL_JOBS = 60, MODEL_STEPS = 1500, MODEL_BATCH = 12 };
+struct model {
+    bool there;
+    enum rd_job_status status;
+    uint64_t token, owner;
+    bool cancel;
+};
+
+static uint64_t draw(uint64_t *seed, uint64_t below)
+{
+    *seed = *seed * 6364136223846793005u + 1442695040888963407u;
+    return (*seed >> 33) % below;
+}
+
+/* One random change, and what must come of it. */
+static struct rd_job_write draw_change(struct model *jobs, uint64_t *seed, rd_err *ret_expected)
+{
+    uint64_t n = 1 + draw(seed, MODEL_JOBS - 1);
+    struct model *job = &jobs[n];
+    bool live = job->there && job->status < RD_STATUS_COMPLETE;
+    *ret_expected = live ? RD_OK : job->there ? RD_ERR_CONFLICT : RD_ERR_NOT_FOUND;
+    switch (draw(seed, 4)) {
+    case 0: {
+        struct rd_job_write write = job_add(n, 1 + draw(seed, 2));
+        *ret_expected = job->there ? RD_ERR_INTERNAL : RD_OK;
+        if (!job->there) {
+            *job = (struct model){.there = true, .owner = write.row.owner};
+        }
+        return write;
+    }
+    case 1: {
+        uint64_t token = draw(seed, 9);
+        if (live && token <= job->token) {
+            *ret_expected = RD_ERR_CONFLICT;
+        } else if (live) {
+            job->token = token;
+            job->status = RD_STATUS_RUNNING;
+        }
+        return job_lease(n, token);
+    }
+    case 2:
+        job->cancel |= live;
+        return job_cancel(n);
+    default: {
+        enum rd_job_status status = (enum rd_job_status)(RD_STATUS_COMPLETE + draw(seed, 3));
+        if (draw(seed, 3) > 0) {
+            job->cancel |= live;
+            return job_cancel(n);
+        }
+        job->status = live ? status : job->status;
+        return job_end(n, status, "[]");
+    }
+    }
+}
+
+static void check_model(struct rd_store *store, const struct model *jobs)
+{
+    for (uint64_t n = 1; n < MODEL_JOBS; n++) {
+        struct kept kept = {.row = {.n = 0}};
+        rd_err err = job_get(store, 0, job_id(n), &kept);
+        assert_int_equal(err, jobs[n].there ? RD_OK : RD_ERR_NOT_FOUND);
+        if (jobs[n].there) {
+            assert_int_equal(kept.row.owner, jobs[n].owner);
+            assert_int_equal(kept.row.status, jobs[n].status);
+            assert_int_equal(kept.row.token, jobs[n].token);
+            assert_int_equal(kept.row.cancel, jobs[n].cancel);
+        }
+    }
+    for (int status = -1; status < RD_STATUS_COUNT_; status++) {
+        for (uint64_t owner = 0; owner <= 2; owner++) {
+            char expected[400] = "";
+            size_t len = 0;
+            for (uint64_t n = MODEL_JOBS - 1, left = 20; n > 0 && left > 0; n--) {
+                if (jobs[n].there && (owner == 0 || jobs[n].owner == owner) &&
+                    (status < 0 || (int)jobs[n].status == status)) {
+                    len += (size_t)snprintf(expected + len, sizeof expected - len, "%s%d",
+                                            len == 0 ? "" : " ", (int)n);
+                    left--;
+                }
+            }
+            check_list(store, &(struct rd_job_filter){owner, "", status, 20}, expected);
+        }
+    }
+}
+
+static void test_random_changes_against_a_model(void **state)
+{
+    (void)state;
+    static struct model jobs[MODEL_JOBS];
+    uint64_t seed = 20;
+    struct rd_store *store = jobs_open();
+    for (int step = 0; step < MODEL_STEPS; step += MODEL_BATCH) {
+        struct rd_job_write writes[MODEL_BATCH];
+        rd_err expected[MODEL_BATCH];
+        for (size_t i = 0; i < MODEL_BATCH; i++) {
+            writes[i] = draw_change(jobs, &seed, &expected[i]);
+        }
+        assert_int_equal(rd_store_jobs_apply(store, writes, MODEL_BATCH), RD_OK);
+        for (size_t i = 0; i < MODEL_BATCH; i++) {
+            assert_int_equal(writes[i].err, expected[i]);
+        }
+        if (draw(&seed, 10) == 0) {
+            rd_store_close(store);
+            store = test_open();
+            check_model(store, jobs);
+        }
+    }
+    check_model(store, jobs);
+    rd_store_close(store);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, test_setup, test_teardown)
@@ -528,6 +669,8 @@ int main(void)
         TEST(test_export),
         TEST(test_export_of_many),
         TEST(test_an_altered_job_is_not_believed),
+        TEST(test_a_stray_row_is_damage),
+        TEST(test_random_changes_against_a_model),
     };
     return cmocka_run_group_tests_name("store/jobs", tests, NULL, NULL);
 }

@@ -133,6 +133,25 @@ static void test_no_message_without_need(void **state)
     rd_store_close(store);
 }
 
+/* The same message id again: the message is there, and the batch is not lost for it. */
+static void test_a_message_twice_is_one(void **state)
+{
+    (void)state;
+    struct kept kept;
+    struct rd_store *store = jobs_open();
+    make_message(store, 1, 1, HOOK);
+    struct rd_job_write writes[] = {job_add(2, 1), job_end(2, RD_STATUS_ERROR, "{}")};
+    writes[0].row.webhook = HOOK;
+    writes[1].message = "{}";
+    (void)snprintf(writes[1].message_id, RD_ID_MAX, "%s", msg_id(1));
+    assert_int_equal(rd_store_jobs_apply(store, writes, 2), RD_OK);
+    assert_int_equal(writes[1].err, RD_OK);
+    check_due(store, UINT64_MAX, 10, "1", 0);
+    assert_int_equal(job_get(store, 1, job_id(2), &kept), RD_OK);
+    assert_int_equal(kept.row.status, RD_STATUS_ERROR);
+    rd_store_close(store);
+}
+
 static void test_what_is_due_and_when(void **state)
 {
     (void)state;
@@ -512,6 +531,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_a_message_is_made_with_the_end),
         TEST(test_no_message_without_need),
+        TEST(test_a_message_twice_is_one),
         TEST(test_what_is_due_and_when),
         TEST(test_outcomes_that_cannot_be),
         TEST(test_an_endpoint_that_is_gone),
