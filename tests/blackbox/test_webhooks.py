@@ -383,21 +383,22 @@ def test_bad_questions(server, query):
 
 
 def test_a_hanging_endpoint_holds_no_slot(server, endpoint):
-    """Jobs run and others' messages go out while an endpoint keeps its connections open."""
-    gate = threading.Event()
+    """Jobs run and others' messages go out while an endpoint keeps its connections open, eight of them."""
+    gate, slow = threading.Event(), Endpoint()
 
     def hangs(request):
-        assert gate.wait(60)
+        assert gate.wait(15)
         request.answer(204, kind=None)
-    endpoint.pages["/hangs"] = hangs
-    stuck = [submit(server, endpoint.url("/hangs", "localhost")) for _ in range(20)]
-    endpoint.wait("/hangs")
+    slow.pages["/hangs"] = hangs
+    stuck = [submit(server, slow.url("/hangs")) for _ in range(20)]
+    slow.wait("/hangs", 8)
     job = submit(server, endpoint.url("/flows"))
-    endpoint.wait("/flows")
     assert delivery_of(server, job, status="delivered")
+    assert len(slow.came("/hangs")) == 8 == slow.server.connections
     gate.set()
     for job in stuck:
         delivery_of(server, job, status="delivered")
+    slow.server.close()
 
 
 def test_nothing_is_lost_when_the_gateway_is_killed(start_gateway, endpoint):
