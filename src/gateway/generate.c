@@ -213,7 +213,7 @@ static void gone(struct rd_call *call)
         rd_waits_visit(waits(sync), &sync->wait, left);
     } else if (rd_waits_claim(waits(sync), &sync->wait) &&
                rd_pool_submit(call->gateway->pool, reply_to_nobody, sync) != RD_OK) {
-        rd_waits_add(waits(sync), &sync->wait); /* the time will be up */
+        rd_waits_put_back(waits(sync), &sync->wait); /* its time will be up */
     }
 }
 
@@ -242,7 +242,7 @@ static void launch(struct rd_sync *sync)
         rd_clock_mono_ns() + call->runtime->config->sync_wait_ms * (second_ns / 1000);
     sync->wait.may = may_adopt;
     sync->wait.late = late;
-    rd_waits_add(waits(sync), &sync->wait);
+    rd_waits_put_back(waits(sync), &sync->wait); /* nobody claims it before the run is over */
     if (atomic_load(&sync->gone)) {
         rd_waits_visit(waits(sync), &sync->wait, left);
     }
@@ -305,7 +305,7 @@ static bool on_event(void *ctx, const struct rd_jobs_event *event)
         return true;
     }
     if (rd_pool_submit(sync->call->gateway->pool, answer_job, sync) != RD_OK) {
-        rd_waits_add(waits(sync), &sync->wait);
+        rd_waits_put_back(waits(sync), &sync->wait);
         return false; /* offered again soon */
     }
     return true;
@@ -340,13 +340,14 @@ static void submitted(void *ctx, rd_err err, const struct rd_jobs_created *creat
     sync->wait.until_ns = rd_clock_mono_ns() + sync->wait_s * second_ns;
     sync->wait.late = waited_enough;
     sync->wait.leaves = true;
-    rd_waits_add(waits(sync), &sync->wait);
-    /* From here on an event, the time, or gone() may end the exchange at any moment, but for one:
-     * when there is nothing to watch, this thread must answer. */
     rd_err watching = rd_jobs_watch(gateway->jobs, sync->call->key.owner, created->id, 0, on_event,
                                     sync, &sync->watch);
-    if (watching != RD_OK && rd_waits_claim(waits(sync), &sync->wait) &&
-        rd_pool_submit(gateway->pool, answer_job, sync) != RD_OK) {
+    if (watching == RD_OK && rd_waits_add(waits(sync), &sync->wait)) {
+        return; /* an event, the time, or gone() ends it; perhaps it has already */
+    }
+    /* It has ended, or the client is gone, or there is nothing to watch: nobody else answers. */
+    if (rd_pool_submit(gateway->pool, answer_job, sync) != RD_OK) {
+        rd_jobs_unwatch(gateway->jobs, RD_STEAL(sync->watch));
         fail(sync, RD_ERR_CAPACITY, NULL);
     }
 }

@@ -45,15 +45,32 @@ static void unlink_wait(struct rd_wait *wait)
     wait->link = NULL;
 }
 
-void rd_waits_add(struct rd_waits *waits, struct rd_wait *wait)
+static void link_wait(struct rd_waits *waits, struct rd_wait *wait)
 {
-    pthread_mutex_lock(&waits->lock);
     wait->next = waits->list;
     wait->link = &waits->list;
     if (wait->next != NULL) {
         wait->next->link = &wait->next;
     }
     waits->list = wait;
+}
+
+bool rd_waits_add(struct rd_waits *waits, struct rd_wait *wait)
+{
+    pthread_mutex_lock(&waits->lock);
+    bool add = !wait->missed;
+    if (add) {
+        link_wait(waits, wait);
+    }
+    pthread_mutex_unlock(&waits->lock);
+    return add;
+}
+
+void rd_waits_put_back(struct rd_waits *waits, struct rd_wait *wait)
+{
+    pthread_mutex_lock(&waits->lock);
+    wait->until_ns = wait->missed ? 0 : wait->until_ns;
+    link_wait(waits, wait);
     pthread_mutex_unlock(&waits->lock);
 }
 
@@ -63,6 +80,8 @@ bool rd_waits_claim(struct rd_waits *waits, struct rd_wait *wait)
     bool mine = wait->link != NULL;
     if (mine) {
         unlink_wait(wait);
+    } else {
+        wait->missed = true;
     }
     pthread_mutex_unlock(&waits->lock);
     return mine;

@@ -21,14 +21,20 @@ struct rd_wait {
      * next, without the lock; false: asked again in a second. NULL: always claimed. */
     bool (*may)(struct rd_wait *wait);
     void (*late)(struct rd_wait *wait);
-    struct rd_wait *next, **link; /* link NULL: claimed, or never added */
+    struct rd_wait *next, **link; /* link NULL: claimed, or not added yet */
+    bool missed;                  /* somebody wanted to claim it while it was not linked */
     struct rd_wait *chain;        /* of those that are late, while they are being told */
 };
 
 void rd_waits_drain(struct rd_waits *waits);
 rd_err rd_waits_new(struct rd_waits **ret) RD_MUST;
 void rd_waits_free(struct rd_waits *waits); /* nobody waits any more; NULL is fine */
-void rd_waits_add(struct rd_waits *waits, struct rd_wait *wait);
+/* False, and nothing done: somebody wanted to claim it before. From true on others may end it: do
+ * not touch it any more. */
+bool rd_waits_add(struct rd_waits *waits, struct rd_wait *wait) RD_MUST;
+/* After a claim that came to nothing. Whoever else wanted to claim it meanwhile: its time is up at
+ * the next look. */
+void rd_waits_put_back(struct rd_waits *waits, struct rd_wait *wait);
 /* True for the first who asks, and only while it is linked. */
 bool rd_waits_claim(struct rd_waits *waits, struct rd_wait *wait) RD_MUST;
 /* Calls `fn` under the list's lock if nobody has claimed it: until it returns nobody does. */

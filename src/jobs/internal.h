@@ -141,7 +141,7 @@ struct rd_jobs {
 
     struct rd_jobs_watch *watches;
     size_t watches_count;
-    uint64_t looks;
+    uint64_t looks, random;
 
     struct start *starts;
     struct write *writes, **writes_end; /* gathered for the writer */

@@ -194,13 +194,23 @@ static void perform(struct rd_jobs *jobs, const struct rd_queue_action *action)
     }
 }
 
+/* For jitter and ties (splitmix64, Steele et al. 2014); nothing here is a secret, and a system call
+ * for each step would be too much. */
+static uint32_t draw(struct rd_jobs *jobs)
+{
+    uint64_t z = jobs->random += 0x9e3779b97f4a7c15;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+    z = (z ^ z >> 27) * 0x94d049bb133111eb;
+    return (uint32_t)(z >> 32);
+}
+
 void rd_jobs_step_new(struct rd_jobs *jobs, struct rd_queue_event *event, struct job *newborn,
                       struct rd_queue_result *ret)
 {
     struct rd_queue_result more;
     struct rd_queue_result *result = ret;
     uint64_t now = rd_clock_mono_ns();
-    rd_id_random(&event->random, sizeof event->random);
+    event->random = draw(jobs);
     for (;;) {
         rd_queue_step(jobs->queue, event, now, result);
         if (newborn != NULL && result == ret && result->job != 0) {
@@ -476,6 +486,7 @@ rd_err rd_jobs_open(const struct rd_jobs_options *options, struct rd_jobs **ret,
     (void)pthread_condattr_destroy(&monotonic);
     jobs->options = *options;
     jobs->next_ns = UINT64_MAX;
+    rd_id_random(&jobs->random, sizeof jobs->random);
     jobs->writes_end = &jobs->writes;
     jobs->public_url = rd_mem_strdup(options->public_url);
     jobs->by_number = map(by_number_size);

@@ -114,9 +114,8 @@ void rd_jobs_done(struct rd_jobs *jobs, const struct rd_jobs_slot *slot,
         job->run = NULL;
         job->err = outcome->err;
         job->row.device_source = outcome->device_source;
-        if (outcome->message != NULL) {
-            (void)snprintf(job->message, sizeof job->message, "%s", outcome->message);
-        }
+        (void)snprintf(job->message, sizeof job->message, "%s",
+                       outcome->message == NULL ? "" : outcome->message);
         if (outcome->outcome == RD_OUTCOME_OK && !job->now_only) {
             rd_mem_free(job->result);
             job->result = rd_mem_strdup(outcome->assets == NULL ? "[]" : outcome->assets);

@@ -42,10 +42,9 @@ static void one_claim_each(void **state)
     struct rd_waits *waits = NULL;
     struct client clients[3] = {0};
     assert_int_equal(rd_waits_new(&waits), RD_OK);
-    assert_false(rd_waits_claim(waits, &clients[0].wait)); /* not there yet */
     for (unsigned i = 0; i < 3; i++) {
         clients[i].wait.until_ns = UINT64_MAX;
-        rd_waits_add(waits, &clients[i].wait);
+        assert_true(rd_waits_add(waits, &clients[i].wait));
     }
     assert_true(rd_waits_claim(waits, &clients[1].wait)); /* from the middle */
     assert_false(rd_waits_claim(waits, &clients[1].wait));
@@ -59,6 +58,24 @@ static void one_claim_each(void **state)
     rd_waits_free(waits);
 }
 
+/* Who wants to end a wait before it has begun is not forgotten. */
+static void a_claim_before_the_wait(void **state)
+{
+    (void)state;
+    struct rd_waits *waits = NULL;
+    struct client client = {.wait = {.late = late}};
+    assert_int_equal(rd_waits_new(&waits), RD_OK);
+    assert_false(rd_waits_claim(waits, &client.wait));
+    assert_false(rd_waits_add(waits, &client.wait));
+    rd_waits_tick(waits);
+    assert_int_equal(client.late, 0);
+    client.wait.until_ns = UINT64_MAX;
+    rd_waits_put_back(waits, &client.wait);
+    rd_waits_tick(waits);
+    assert_int_equal(client.late, 1); /* at once, since somebody asked */
+    rd_waits_free(waits);
+}
+
 static void the_time_is_up(void **state)
 {
     (void)state;
@@ -68,10 +85,10 @@ static void the_time_is_up(void **state)
     struct client cannot = {.wait = {.until_ns = 0, .may = may, .late = late}};
     struct client can = {.wait = {.until_ns = 0, .may = may, .late = late}, .may = true};
     assert_int_equal(rd_waits_new(&waits), RD_OK);
-    rd_waits_add(waits, &due.wait);
-    rd_waits_add(waits, &not_yet.wait);
-    rd_waits_add(waits, &cannot.wait);
-    rd_waits_add(waits, &can.wait);
+    assert_true(rd_waits_add(waits, &due.wait));
+    assert_true(rd_waits_add(waits, &not_yet.wait));
+    assert_true(rd_waits_add(waits, &cannot.wait));
+    assert_true(rd_waits_add(waits, &can.wait));
     rd_waits_tick(waits);
     assert_int_equal(due.late, 1);
     assert_int_equal(can.late, 1);
@@ -94,8 +111,8 @@ static void a_drain_ends_those_who_wait_for_jobs(void **state)
     struct client job = {.wait = {.until_ns = UINT64_MAX, .leaves = true, .late = late}};
     struct client run = {.wait = {.until_ns = UINT64_MAX, .late = late}};
     assert_int_equal(rd_waits_new(&waits), RD_OK);
-    rd_waits_add(waits, &job.wait);
-    rd_waits_add(waits, &run.wait);
+    assert_true(rd_waits_add(waits, &job.wait));
+    assert_true(rd_waits_add(waits, &run.wait));
     rd_waits_drain(waits);
     rd_waits_tick(waits);
     assert_int_equal(job.late, 1);
@@ -134,7 +151,7 @@ static void a_race_has_one_winner(void **state)
     for (unsigned i = 0; i < RACES; i++) {
         race.clients[i].wait.until_ns = i % 3 == 0 ? 0 : UINT64_MAX;
         race.clients[i].wait.late = late;
-        rd_waits_add(race.waits, &race.clients[i].wait);
+        assert_true(rd_waits_add(race.waits, &race.clients[i].wait));
     }
     for (unsigned i = 0; i < 2; i++) {
         assert_int_equal(pthread_create(&threads[i], NULL, claim_all, &race), 0);
@@ -155,6 +172,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_claim_each),
+        cmocka_unit_test(a_claim_before_the_wait),
         cmocka_unit_test(the_time_is_up),
         cmocka_unit_test(a_drain_ends_those_who_wait_for_jobs),
         cmocka_unit_test(a_race_has_one_winner),
