@@ -377,10 +377,11 @@ bool sim_run(struct world *w, uint64_t seed, bool tracing, bool blind)
     }
     sim_happen(w, 50 * MS, HAPPEN_CHAOS, 0);
     const unsigned limit = w->plan.steps * 20 + 50000;
+    const uint64_t until_ns = w->now_ns + 3600 * SECOND; /* no backend may serve anything */
     while (w->broken == NULL && w->agenda_len != 0 && w->step < limit) {
         const struct entry entry = next_entry(w);
         w->now_ns = entry.at_ns;
-        if (!w->settling && w->step >= w->plan.steps) {
+        if (!w->settling && (w->step >= w->plan.steps || w->now_ns > until_ns)) {
             settle(w);
         }
         if (of_this_life(w, &entry)) {

@@ -70,7 +70,7 @@ static void times(void **state)
     STEP(SLOT, .backend = 1);
     assert_int_equal(look(third).eta_ns, 36 * SECOND);
     STEP(DONE, .job = third, .token = leased(third), .outcome = RD_OUTCOME_FAILED_AGAIN,
-         .device_ns = 1);                                          /* failures teach nothing */
+         .device_ns = 1); /* failures teach nothing */
     STEP(SLOT, .backend = 1);
     assert_in_range(look(third).eta_ns, 37 * SECOND, 38 * SECOND); /* and the pause */
     STEP(SUBMIT, .tenant = 1, .class_ = 2, .lane = RD_LANE_LOW);
