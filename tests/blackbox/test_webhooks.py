@@ -188,8 +188,9 @@ def moved(endpoint):
     return lambda request: request.answer(308, kind=None, Location=endpoint.url("/elsewhere"))
 
 
-@pytest.mark.parametrize("name,status,reason", [("500", 500, "the endpoint answered 500"), ("410", 410, "410"), ("moved", 308, "redirects"),
-                                                ("closes", None, "without an answer"), ("resets", None, "connection broke"), ("200", 200, None)])
+@pytest.mark.parametrize("name,status,reason", [
+    ("500", 500, "the endpoint answered 500"), ("410", 410, "410"), ("moved", 308, "redirects"), ("closes", None, "without an answer"),
+    ("resets", None, "connection broke"), ("200", 200, None)])
 def test_what_an_endpoint_may_answer(server, endpoint, name, status, reason):
     endpoint.pages["/" + name] = {"moved": moved(endpoint), "closes": closes, "resets": lambda r: r.reset()}.get(name) or int(name)
     result = ask(server, endpoint.url("/" + name))
@@ -253,8 +254,8 @@ def test_four_tests_at_once(server, endpoint):
 # ---- messages about jobs ----
 
 def submit(server, webhook, key="", check=True, **fields):
-    answer = server.post("/queue", key=key, json={"modality": "image", "family": "builtin", "model": "plasma", "task": "t2i", "format": "512",
-                                                  "steps": 1, "prompt": "a", "webhook": webhook, **fields})
+    answer = server.post("/queue", key=key, json={"modality": "image", "family": "builtin", "model": "plasma", "task": "t2i",
+                                                  "format": "512", "steps": 1, "prompt": "a", "webhook": webhook, **fields})
     assert not check or answer.status_code == 202, answer.text
     return answer.json()["id"] if check else answer
 

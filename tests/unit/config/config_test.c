@@ -197,6 +197,7 @@ static void own_file_over_follows_a_small_pack(void **state)
 #define ORIGIN "expected an origin such as https://app.example.org, or *, got "
 #define HOST "expected a host name or address without scheme and port, got "
 
+/* tidy: a table, one line a rule */
 static void each_row_refuses(void **state)
 {
     (void)state;
