@@ -94,6 +94,7 @@ TESTED_ELSEWHERE = {
     "src/http/loop.c": "tests/unit/http/server_test.c",
     "src/http/watch.c": "tests/unit/http/suspend_test.c",
     "src/librender/answer.c": "tests/unit/librender/client_test.c",
+    "src/gateway/ws.c": "tests/blackbox/test_ws.py",
     "src/librender/watch.c": "tests/unit/librender/jobs_test.c",
     "src/librender/http.c": "tests/unit/librender/client_test.c",
     "src/media/mp4_ffmpeg.c": "tests/unit/media/mp4_test.c",

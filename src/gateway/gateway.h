@@ -27,6 +27,7 @@ struct rd_gateway {
     struct rd_signer *signer;
     struct rd_jobs *jobs;
     struct rd_waits *waits; /* waits.h */
+    struct rd_ws *ws;       /* ws.h */
     struct rd_webhook_sender *webhooks;
     struct rd_pool *starters; /* make runs of jobs; may wait for other people's hosts */
     atomic_bool broken;       /* a store has failed for good: main stops */

@@ -7,6 +7,7 @@
 
 #include "gateway/embedded.h"
 #include "gateway/gateway.h"
+#include "gateway/ws.h"
 
 enum { MODELS_BODY_MAX = 4 << 20, METRICS_BODY_MAX = 4 << 20 };
 
@@ -125,6 +126,7 @@ static void write_gauges(struct rd_call *call, struct rd_buf *out)
         double value;
     } gauges[] = {
         {"render_connections", "open client connections", rd_http_open_connections(gateway->http)},
+        {"render_ws_connections", "of them WebSockets", rd_ws_count(gateway->ws)},
         {"render_exchanges", "requests being answered", rd_http_open_exchanges(gateway->http)},
         {"render_objects", "stored objects", (double)stats.objects},
         {"render_object_bytes", "bytes of stored objects", (double)stats.bytes},

@@ -28,7 +28,7 @@
 #include "gateway/options.h"
 #include "gateway/waits.h"
 #include "gateway/webhooks.h"
-#include "gateway/webhooks.h"
+#include "gateway/ws.h"
 #include "webhook/sender.h"
 
 enum {
@@ -36,6 +36,7 @@ enum {
     JOBS_MS_MAX = 10000,
     LAST_ANSWERS_MS = 200,
     DRAIN_MS_MAX = 60000,
+    SOCKETS_MS_MAX = 300,
     CANCEL_MS_MAX = RD_LIMIT_FETCH_TOTAL_MS + 5000, /* the longest thing that nothing can cancel */
     RETENTION_EVERY_MS = 3600 * 1000,
     COMPACT_DEAD_PERCENT = 50,
@@ -174,6 +175,27 @@ static bool all_run(struct rd_gateway *gateway, unsigned ms)
     return rd_jobs_running(gateway->jobs) == 0;
 }
 
+static bool sockets_closed(struct rd_gateway *gateway)
+{
+    uint64_t until = rd_clock_mono_ns() + SOCKETS_MS_MAX * (uint64_t)1000000;
+    while (rd_ws_count(gateway->ws) > 0 && rd_clock_mono_ns() < until) {
+        (void)poll(NULL, 0, 10);
+    }
+    return rd_ws_count(gateway->ws) == 0;
+}
+
+/* WebSocket clients are told, and get a moment to say goodbye. False: something that one of them
+ * asked for is not answered, so that its end would be waited for in vain. */
+static bool close_sockets(struct rd_gateway *gateway)
+{
+    rd_ws_drain(gateway->ws);
+    if (sockets_closed(gateway)) {
+        return true;
+    }
+    rd_ws_cut(gateway->ws);
+    return sockets_closed(gateway);
+}
+
 /* Jobs that run get a moment to end. They are durable: what is broken off is run again after the
  * next start. */
 static void drain(struct rd_gateway *gateway)
@@ -185,12 +207,13 @@ static void drain(struct rd_gateway *gateway)
     if (!all_run(gateway, JOBS_MS_MAX)) {
         rd_jobs_break_off(gateway->jobs);
     }
-    if (all_answered(gateway, DRAIN_MS_MAX) && all_run(gateway, DRAIN_MS_MAX)) {
-        return;
+    bool well = all_answered(gateway, DRAIN_MS_MAX) && all_run(gateway, DRAIN_MS_MAX);
+    if (!well) {
+        rd_log(RD_LOG_WARN, "requests still run after a minute; cancelling them", NULL);
+        rd_http_hang_up(gateway->http);
+        well = all_answered(gateway, CANCEL_MS_MAX) && all_run(gateway, CANCEL_MS_MAX);
     }
-    rd_log(RD_LOG_WARN, "requests still run after a minute; cancelling them", NULL);
-    rd_http_hang_up(gateway->http);
-    if (!all_answered(gateway, CANCEL_MS_MAX) || !all_run(gateway, CANCEL_MS_MAX)) {
+    if (!close_sockets(gateway) || !well) {
         /* The server cannot be taken down around a suspended request. Nothing that was answered is
          * lost: the stores are made for ending at any moment. */
         rd_log(RD_LOG_ERROR, "a cancelled request does not end; leaving without it", NULL);
@@ -230,7 +253,8 @@ static rd_err start_queue(struct rd_gateway *gateway, struct rd_why *why)
 {
     const struct rd_fetch_options options = rd_webhooks_options(gateway->runtime->config);
     RD_TRY(rd_webhook_start(gateway->store, &options, &gateway->webhooks, why));
-    return rd_jobrun_open(gateway, why);
+    RD_TRY(rd_jobrun_open(gateway, why));
+    return rd_sockets_start(gateway);
 }
 
 static rd_err listen_http(struct rd_gateway *gateway, const struct rd_gateway_options *options,
@@ -262,6 +286,7 @@ static rd_err listen_http(struct rd_gateway *gateway, const struct rd_gateway_op
 /* The reverse of the start; every part may be missing. */
 static void stop_parts(struct rd_gateway *gateway)
 {
+    rd_ws_stop(gateway->ws); /* its sockets are the server's */
     if (gateway->http != NULL) {
         rd_http_stop(gateway->http);
     }

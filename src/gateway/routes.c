@@ -12,6 +12,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "gateway/ws.h"
 
 #define PUBLIC 0u
 
@@ -59,6 +60,7 @@ static const struct rd_route routes[] = {
      rd_jobs_cancel_handle, "job_cancel"},
     {RD_HTTP_GET, "/jobs/{id}/events", RD_SCOPE_GENERATE | RD_SCOPE_READ, RD_BODY_NONE, RD_ON_POOL,
      NULL, rd_events_handle, "job_events"},
+    {RD_HTTP_GET, "/ws", PUBLIC, RD_BODY_NONE, RD_ON_HTTP, NULL, rd_sockets_handle, "ws"},
     {RD_HTTP_POST, "/keys", RD_SCOPE_ADMIN, RD_BODY_JSON, RD_ON_POOL, NULL, rd_keys_create,
      "key_create"},
     {RD_HTTP_GET, "/keys", RD_SCOPE_ADMIN | RD_SCOPE_READ, RD_BODY_NONE, RD_ON_POOL, NULL,

@@ -27,7 +27,7 @@ struct watch {
 static bool on_event(void *ctx, const char *name, const char *data, uint64_t id)
 {
     struct watch *watch = ctx;
-    if (id != 0 && id <= watch->last) {
+    if (watch->ended || (id != 0 && id <= watch->last)) {
         return true; /* told before the connection broke */
     }
     const render_job_event event = {name, data, id};
@@ -35,7 +35,7 @@ static bool on_event(void *ctx, const char *name, const char *data, uint64_t id)
     watch->failures = 0;
     watch->ended = strcmp(name, "complete") == 0 || strcmp(name, "error") == 0;
     watch->given_up = watch->fn(watch->ctx, &event) != 0;
-    return !watch->ended && !watch->given_up;
+    return !watch->given_up; /* the last event told, the gateway ends the stream */
 }
 
 static bool on_data(void *ctx, const char *data, size_t len)

@@ -145,7 +145,7 @@ struct rd_ws {
         unsigned count;
     } * owners; /* who has connections; `owner_count` of RD_LIMIT_WS_CONNECTIONS places */
     unsigned owner_count;
-    bool draining, stopping;
+    bool draining, cutting, stopping;
 };
 
 /* conn.c: the thread's. */

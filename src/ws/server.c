@@ -267,6 +267,14 @@ void rd_ws_drain(struct rd_ws *ws)
     wake(ws);
 }
 
+void rd_ws_cut(struct rd_ws *ws)
+{
+    (void)pthread_mutex_lock(&ws->lock);
+    ws->draining = ws->cutting = true;
+    (void)pthread_mutex_unlock(&ws->lock);
+    wake(ws);
+}
+
 /* ---- the thread ---- */
 
 static void serve_arrivals(struct rd_ws *ws, uint64_t now_ns)
@@ -329,15 +337,15 @@ static void bury(struct rd_ws *ws)
     }
 }
 
-/* The flags, and whether every connection is gone. */
-static bool look(struct rd_ws *ws, bool *ret_draining, bool *ret_stopping)
+/* The flags, and whether the thread may end. */
+static bool look(struct rd_ws *ws, bool *ret_draining, bool *ret_cutting)
 {
     (void)pthread_mutex_lock(&ws->lock);
     *ret_draining = ws->draining;
-    *ret_stopping = ws->stopping;
-    bool empty = ws->count == 0;
+    *ret_cutting = ws->cutting;
+    bool over = ws->stopping && ws->count == 0;
     (void)pthread_mutex_unlock(&ws->lock);
-    return empty;
+    return over;
 }
 
 static void tick(struct rd_ws *ws, uint64_t now_ns, bool check_keys)
@@ -388,15 +396,15 @@ static void *run(void *arg)
     uint64_t next_tick = 0;
     uint64_t next_check = 0;
     bool draining = false;
-    bool stopping = false;
-    while (!look(ws, &draining, &stopping) || !stopping) {
+    bool cutting = false;
+    while (!look(ws, &draining, &cutting)) {
         int count = epoll_wait(ws->epoll, events, EVENTS, (int)tick_ms);
         uint64_t now_ns = rd_clock_mono_ns();
         serve_arrivals(ws, now_ns);
         serve_sockets(ws, events, count, now_ns);
         serve_dirty(ws, now_ns);
-        if (draining || stopping) {
-            end_all(ws, now_ns, stopping);
+        if (draining) {
+            end_all(ws, now_ns, cutting);
         }
         bool ticks = now_ns >= next_tick;
         bool checks = now_ns >= next_check;
@@ -473,7 +481,7 @@ void rd_ws_stop(struct rd_ws *ws)
         return;
     }
     (void)pthread_mutex_lock(&ws->lock);
-    ws->draining = ws->stopping = true;
+    ws->draining = ws->cutting = ws->stopping = true;
     (void)pthread_mutex_unlock(&ws->lock);
     wake(ws);
     (void)pthread_join(ws->thread, NULL);

@@ -66,6 +66,7 @@ struct rd_ws_options {
 rd_err rd_ws_start(const struct rd_ws_options *options, struct rd_ws **ret) RD_MUST;
 /* Says 1001 (going away) to everybody and admits nobody. */
 void rd_ws_drain(struct rd_ws *ws);
+void rd_ws_cut(struct rd_ws *ws);       /* ends those that are left at once */
 unsigned rd_ws_count(struct rd_ws *ws); /* connections, admitted ones included */
 /* Cuts what is left and ends. The host must have answered, or still answer, everything. NULL is
  * fine. */
