@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
-from tools import Scripted, picture, png_of_size, request_lines
+from tools import Scripted, picture, png_of_size, request_lines, wait_for
 
 SPEC = yaml.safe_load((ROOT / "api/openapi.yaml").read_text())
 METHODS = ("get", "head", "post", "put", "delete")
@@ -24,13 +24,21 @@ REGISTRY = Registry().with_resource("urn:spec", DRAFT202012.create_resource(SPEC
 EVERYWHERE = {400, 405, 408, 413, 414, 431, 500, 503}
 # Documented statuses that no request of this file brings about, and why.
 NOT_HERE = {
-    ("generate", 429): "test_attack.py: more fetches at once than a tenant may have",
+    ("generate", 410): "an output that retention removed while a client waited for it again",
+    ("submitJob", 503): "a gateway that drains; test_jobs.py", ("submitJob", 507): "a full disk; test_jobs.py",
+    ("listJobs", 503): "a failed database; tests/unit/store has it", ("getJob", 503): "the same",
+    ("deleteJob", 503): "the same", ("cancelJob", 503): "the same", ("followJob", 503): "the same",
+    ("replayWebhook", 503): "the same", ("replayWebhook", 507): "the same",
+    ("testWebhook", 429): "four tests of a tenant at once; test_webhooks.py", ("testWebhook", 503): "a gateway that drains",
+    ("getWebhookSecret", 503): "a failed database", ("getWebhookSecret", 507): "a full disk",
+    ("rotateWebhookSecret", 503): "a failed database", ("rotateWebhookSecret", 507): "a full disk",
     ("createUpload", 429): "10,000 unused URLs; tests/unit/store has it",
     ("createUpload", 503): "a failed database; tests/unit/store has it", ("createUpload", 507): "the same",
     ("createKey", 503): "the same", ("createKey", 507): "the same",
     ("createKey", 409): "100,000 keys; tests/unit/store has it",
     ("putUpload", 503): "a failed object store; tests/unit/cas has it", ("putObject", 503): "the same",
     ("putObject", 413): "over 4 GiB; refused by Content-Length in test_announced_size_of_an_object",
+    **{("openSocket", status): "test_ws.py" for status in (101, 400, 401, 403, 426, 429, 503)},
     ("getReady", 503): "test_logs.py: a gateway that drains",
 }
 SEEN = set()  # (operationId, status)
@@ -209,6 +217,21 @@ def test_generate_refusals(gateway):
     assert int(answer.headers["Retry-After"]) >= 1
 
 
+def test_generate_by_the_queue(gateway, start_gateway):
+    def ask(prefer=None, **headers):
+        headers = {name.replace("_", "-"): value for name, value in headers.items()} | ({"Prefer": prefer} if prefer else {})
+        return gateway.post("/image/builtin/plasma/t2i?format=512", headers=headers, json={"prompt": "a", "steps": 1})
+    assert generated(ask("respond-async"), 202).headers["Preference-Applied"] == "respond-async"
+    generated(ask("wait=60"), 200)
+    generated(ask(Idempotency_Key="generate-1"), 200)
+    answer = gateway.post("/image/builtin/plasma/t2i", headers={"Idempotency-Key": "generate-1"}, json={"prompt": "b"})
+    generated(answer, 422)
+    server = start_gateway(config="limits: {rate: 1, burst: 1}\n")
+    server.generate(steps=1)
+    answer = generated(server.generate(steps=1), 429)
+    assert answer.json()["error"] == "rate_limited" and answer.headers["RateLimit-Policy"] == '"burst";q=1;w=1'
+
+
 def test_generate_when_the_engine_fails(start_gateway):
     def script(request):
         if request.json()["request"]["prompt"] == "late":
@@ -237,6 +260,109 @@ def test_a_full_disk(start_gateway):
     conforms(server.put(f"/v1/objects/{name}", data=content), "put", "/v1/objects/{hash}", 507)
     ticket = server.post("/uploads", json={"content_type": "image/png", "bytes": len(content)}).json()
     conforms(server.put(ticket["upload_url"], key=None, data=content), "put", "/uploads/{token}", 507)
+
+
+# ---- jobs ----
+
+JOB = {"family": "builtin", "model": "plasma", "task": "t2i", "format": "512", "steps": 1, "prompt": "a"}
+WAITS = {**JOB, "family": "flux", "model": "dev"}  # the gateway of these tests has no engine for it
+
+
+def test_submitting_jobs(gateway, start_gateway):
+    def submit(status, server=gateway, **kw):
+        return conforms(server.post("/queue", **kw), "post", "/queue", status)
+    read_only = gateway.new_key("small", scopes=["read"])["key"]
+    answer = submit(202, json=JOB, headers={"Idempotency-Key": "submit-1"})
+    assert answer.headers["RateLimit"] and answer.headers["RateLimit-Policy"] == '"burst";q=1000;w=10'
+    submit(422, json={**JOB, "seed": 1}, headers={"Idempotency-Key": "submit-1"})
+    for bad in (b"", b"[]", b"{}", b'{"family":', b'{"family":"a","family":"b"}', json.dumps({**JOB, "ttl": 59}).encode()):
+        assert submit(400, data=bad).json()["details"]
+    submit(403, key=read_only, json=JOB)
+    assert submit(403, json={**JOB, "priority": "high"}).json()["error"] == "plan_required"
+    submit(413, data=b" " * (33 << 20))
+    server = start_gateway(config="limits: {queue_depth: 1}\n")
+    submit(202, server, json=WAITS)
+    assert submit(429, server, json=WAITS).json()["error"] == "queue_full"
+
+
+@pytest.mark.parametrize("example", OPERATIONS["post", "/queue"]["requestBody"]["content"]["application/json"]["examples"])
+def test_examples_of_submissions(example):
+    body = OPERATIONS["post", "/queue"]["requestBody"]["content"]["application/json"]["examples"][example]["value"]
+    assert problems_of({"$ref": pointer("components", "schemas", "JobSubmission")}, body) == []
+
+
+@pytest.mark.parametrize("field,bad", [
+    ("family", 7), ("family", None), ("model", []), ("task", "t2x"), ("modality", "video"), ("format", "7"), ("backend", "x"),
+    ("priority", "urgent"), ("webhook", 7), ("webhook", "https://example.com/" + "x" * 2048), ("ttl", 59), ("ttl", 86401),
+    ("ttl", 60.5), ("ttl", "60"), ("idempotency_key", ""), ("idempotency_key", "x" * 65), ("idempotency_key", "a b"),
+    ("prompt", ""), ("steps", 0)])
+def test_bad_submissions(gateway, field, bad):
+    """What the schema refuses, the server refuses, and names the field."""
+    answer = conforms(gateway.post("/queue", json={**JOB, field: bad}), "post", "/queue", 400)
+    assert [p for p in answer.json()["details"] if p["field"] == field], answer.text
+    if (field, bad) != ("modality", "video"):  # two fields that do not fit together
+        assert problems_of({"$ref": pointer("components", "schemas", "JobSubmission")}, {**JOB, field: bad})
+
+
+def test_jobs(gateway):
+    upload_only, other = gateway.new_key("small", scopes=["upload"])["key"], gateway.new_key("other")["key"]
+    none = "/jobs/j_" + "0" * 22
+
+    def ask(method, status, url, template="/jobs/{id}", **kw):
+        return conforms(gateway.request(method, url, allow_redirects=False, **kw), method.lower(), template, status)
+    ask("GET", 200, "/queue", "/queue")
+    ask("GET", 403, "/queue", "/queue", key=upload_only)
+    done, waits = (gateway.post("/queue", json=body).headers["Location"] for body in (JOB, WAITS))
+    events = gateway.get(done + "/events")
+    assert conforms(events, "get", "/jobs/{id}/events", 200).text.rstrip().splitlines()[-2] == "event: complete"
+    for status, url, kw in ((200, waits, {}), (303, done, {}), (404, none, {}), (404, waits, {"key": other}),
+                            (404, "/jobs/nonsense", {}), (403, waits, {"key": upload_only})):
+        ask("GET", status, url, **kw)
+    for status, query, kw in ((200, "", {}), (200, "?limit=1&status=queued&after=" + waits[6:], {}), (400, "?limit=0", {}),
+                              (400, "?limit=1001", {}), (400, "?status=over", {}), (400, "?after=x", {}),
+                              (403, "", {"key": upload_only})):
+        ask("GET", status, "/jobs" + query, "/jobs", **kw)
+    for status, url, kw in ((404, none, {}), (404, waits, {"key": other}), (400, waits, {"headers": {"Last-Event-ID": "x"}}),
+                            (403, waits, {"key": upload_only})):
+        ask("GET", status, url + "/events", "/jobs/{id}/events", **kw)
+    cancel = "/jobs/{id}/cancel"
+    ask("POST", 413, waits + "/cancel", cancel, data=b" " * ((1 << 20) + 1))
+    for status, url, kw in ((403, waits, {"key": upload_only}), (404, none, {}), (404, waits, {"key": other}), (409, done, {}),
+                            (200, waits, {}), (409, waits, {})):
+        ask("POST", status, url + "/cancel", cancel, **kw)
+    waits = gateway.post("/queue", json=WAITS).headers["Location"]
+    for status, url, kw in ((403, waits, {"key": upload_only}), (404, none, {}), (404, waits, {"key": other}), (409, done, {}),
+                            (204, waits, {}), (409, waits, {})):
+        ask("DELETE", status, url, **kw)
+    assert ask("GET", 200, waits).json()["error"]["code"] == "cancelled"
+
+
+# ---- webhooks ----
+
+def test_webhooks(gateway, start_gateway):
+    upload_only = gateway.new_key("small", scopes=["upload"])["key"]
+
+    def ask(method, status, path, server=gateway, template=None, **kw):
+        return conforms(server.request(method, path, **kw), method.lower(), template or path.split("?")[0], status)
+    ask("GET", 400, "/webhooks?limit=0")
+    ask("GET", 403, "/webhooks", key=upload_only)
+    for method, path in (("GET", "/webhooks/secret"), ("POST", "/webhooks/secret/rotate")):
+        ask(method, 200, path)
+        ask(method, 403, path, key=upload_only)
+    for status, kw in ((400, {"json": {"url": "http://127.0.0.1/"}}), (400, {"data": b"7"}),
+                       (413, {"data": b" " * ((1 << 20) + 1)}), (403, {"json": {"url": "https://x/"}, "key": upload_only})):
+        ask("POST", status, "/webhooks/test", **kw)
+    replay = "/webhooks/{id}/replay"
+    ask("POST", 404, "/webhooks/msg_" + "0" * 22 + "/replay", template=replay)
+    ask("POST", 403, "/webhooks/msg_" + "0" * 22 + "/replay", template=replay, key=upload_only)
+    with Scripted(lambda request: request.answer(204)) as receiver:
+        server = start_gateway(config="webhooks: {allow_hosts: ['127.0.0.1']}\n")
+        url = f"http://127.0.0.1:{receiver.port}/"
+        assert ask("POST", 200, "/webhooks/test", server, json={"url": url}).json()["delivered"]
+        server.post("/queue", json={**JOB, "webhook": url})
+        wait_for("a message", lambda: len(receiver.requests) > 1)
+        message = ask("GET", 200, "/webhooks", server).json()["deliveries"][0]["id"]
+        ask("POST", 202, f"/webhooks/{message}/replay", server, template=replay)
 
 
 # ---- models, service ----
