@@ -13,33 +13,44 @@
 #include "base/text.h"
 #include "gateway/gateway.h"
 
-enum state { SETTING_UP, OPEN, OVER };
+enum state {
+    SETTING_UP,
+    SETTING_UP_TO_END, /* ... and it is to end as soon as it is set up */
+    OPEN,
+    ENDING, /* whoever changed it to this ends the stream; nobody else touches it any more */
+};
 
 struct stream {
     struct rd_call *call;
     struct rd_jobs_watch *watch;
     _Atomic int state; /* enum state */
-    _Atomic bool end;  /* wished for, perhaps while it was still being set up */
+    _Atomic bool left; /* the client, while somebody else was about to end the stream */
+    bool begun;
 };
 
-static void end_stream(struct stream *stream)
+/* True: the caller is the one who ends it. */
+static bool claim_end(struct stream *stream)
 {
-    int open = OPEN;
-    atomic_store(&stream->end, true);
-    if (atomic_compare_exchange_strong(&stream->state, &open, OVER)) {
-        rd_jobs_unwatch(stream->call->gateway->jobs, RD_STEAL(stream->watch));
-        rd_http_stream_end(stream->call->exchange);
+    int now = SETTING_UP;
+    if (atomic_compare_exchange_strong(&stream->state, &now, SETTING_UP_TO_END)) {
+        return false;
     }
+    now = OPEN;
+    return atomic_compare_exchange_strong(&stream->state, &now, ENDING);
 }
 
-/* The last thing that the handler does: from here on another thread may end it. */
+/* After it the stream is gone. */
+static void end_stream(struct stream *stream)
+{
+    rd_jobs_unwatch(stream->call->gateway->jobs, RD_STEAL(stream->watch));
+    rd_http_stream_end(stream->call->exchange);
+}
+
+/* The last thing that the handler does: once it is open another thread may end it. */
 static void set_up(struct stream *stream, bool end)
 {
-    if (end) {
-        atomic_store(&stream->end, true);
-    }
-    atomic_store(&stream->state, OPEN);
-    if (atomic_load(&stream->end)) {
+    int now = SETTING_UP;
+    if (end || !atomic_compare_exchange_strong(&stream->state, &now, OPEN)) {
         end_stream(stream);
     }
 }
@@ -51,7 +62,12 @@ static void end_on_pool(void *ctx)
 
 static void gone(struct rd_call *call)
 {
-    end_stream(call->state);
+    struct stream *stream = call->state;
+    if (claim_end(stream)) {
+        end_stream(stream);
+    } else {
+        atomic_store(&stream->left, true); /* only this thread frees it: it is still there */
+    }
 }
 
 static bool write_event(struct stream *stream, const struct rd_jobs_event *event)
@@ -72,24 +88,39 @@ static bool write_event(struct stream *stream, const struct rd_jobs_event *event
            rd_http_stream_write(stream->call->exchange, text.data, text.len);
 }
 
+/* Under the jobs' lock, where a watch cannot be given up: the pool ends the stream. False when it
+ * is too busy: then it is offered again, and a client that sees it twice sees the same id. */
+static bool end_soon(struct stream *stream)
+{
+    if (!claim_end(stream)) {
+        return true;
+    }
+    if (rd_pool_submit(stream->call->gateway->pool, end_on_pool, stream) == RD_OK) {
+        return true;
+    }
+    atomic_store(&stream->state, OPEN);
+    return false;
+}
+
 /* Under the jobs' lock. */
 static bool on_event(void *ctx, const struct rd_jobs_event *event)
 {
     struct stream *stream = ctx;
-    bool draining = atomic_load(&stream->call->gateway->draining);
-    if (!write_event(stream, event)) {
+    bool ends = event->last || atomic_load(&stream->call->gateway->draining);
+    bool left = atomic_load(&stream->left);
+    if (!write_event(stream, event) && !left) {
         return false;
     }
-    if ((event->last || draining) && stream->watch != NULL && !atomic_load(&stream->end) &&
-        rd_pool_submit(stream->call->gateway->pool, end_on_pool, stream) != RD_OK) {
-        return false; /* offered again; a client that sees it twice sees the same id */
-    }
-    return true;
+    return !(ends || left) || end_soon(stream);
 }
 
 static void begin(struct stream *stream)
 {
     struct rd_call *call = stream->call;
+    if (stream->begun) {
+        return;
+    }
+    stream->begun = true;
     rd_call_common_headers(call);
     rd_http_reply_header(call->exchange, "Content-Type", "text/event-stream");
     rd_http_reply_header(call->exchange, "Cache-Control", "no-store");
@@ -120,25 +151,30 @@ void rd_events_handle(struct rd_call *call)
     uint64_t owner = rd_call_jobs_owner(call);
     uint64_t after;
     struct stream *stream = rd_arena_alloc(rd_http_arena(call->exchange), sizeof *stream);
-    if (stream == NULL || !last_id(call, &after)) {
-        rd_reply_error(call, stream == NULL ? RD_ERR_NO_MEMORY : RD_ERR_INVALID_REQUEST,
-                       stream == NULL ? NULL : "Last-Event-ID is the id of an event, a number",
-                       NULL);
+    if (stream == NULL) {
+        rd_reply_error(call, RD_ERR_NO_MEMORY, NULL, NULL);
+        return;
+    }
+    if (!last_id(call, &after)) {
+        rd_reply_problem(call, RD_ERR_INVALID_REQUEST, "Last-Event-ID", "type",
+                         "the id of an event, a number");
         return;
     }
     stream->call = call;
     call->state = stream;
+    rd_err err = RD_ERR_NOT_FOUND;
     if (rd_jobs_visible(gateway->jobs, owner, call->args[0])) {
         begin(stream);
-        rd_err err = rd_jobs_watch(gateway->jobs, owner, call->args[0], after, on_event, stream,
-                                   &stream->watch);
-        set_up(stream, err != RD_OK || stream->watch == NULL);
-        return;
+        err = rd_jobs_watch(gateway->jobs, owner, call->args[0], after, on_event, stream,
+                            &stream->watch);
     }
-    rd_err err = rd_store_job_get(gateway->store, owner, call->args[0], stored_event, stream);
-    if (err != RD_OK) {
+    bool watches = err == RD_OK && stream->watch != NULL;
+    if (err == RD_ERR_NOT_FOUND) { /* or forgotten by the memory just now */
+        err = rd_store_job_get(gateway->store, owner, call->args[0], stored_event, stream);
+    }
+    if (!stream->begun) {
         rd_reply_error(call, err, NULL, NULL);
         return;
     }
-    set_up(stream, true);
+    set_up(stream, !watches);
 }
