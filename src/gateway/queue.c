@@ -144,8 +144,10 @@ static void hand_in(struct submit *submit, const struct rd_submit_request *reque
     const struct rd_buf text = {.data = (char *)(uintptr_t)request->body, .len = request->len};
     rd_queue_ask(submit->run, request->key, submit->submission.lane, model, &ask);
     rd_queue_row(submit->run, &ask, &submit->submission, &text, &add);
-    answer->admit = rd_jobs_submit(gateway->jobs, &ask, &add, created, submit, &answer->limits);
-    if (answer->admit != RD_ADMIT_OK) {
+    enum rd_admit admit =
+        rd_jobs_submit(gateway->jobs, &ask, &add, created, submit, &answer->limits);
+    if (admit != RD_ADMIT_OK) { /* else it may have been answered already, and be gone */
+        answer->admit = admit;
         answer->err = rd_jobs_refusal(answer->admit, &answer->message);
         finish(submit);
     }
