@@ -47,6 +47,7 @@ static void note(struct order *order, rd_err err, const struct rd_problems *prob
 
 /* ---- from the row to a run ---- */
 
+/* Under the store's lock: quick. */
 static void read_row(void *ctx, const struct rd_job_row *row)
 {
     struct order *order = ctx;
@@ -61,10 +62,15 @@ static void read_row(void *ctx, const struct rd_job_row *row)
     rd_submission_done(&submission);
     if (err != RD_OK) { /* the catalogue or the configuration has changed since it was accepted */
         note(order, err, &problems);
-        return;
     }
+}
+
+static void load_sources(struct order *order)
+{
+    struct rd_run *run = order->run;
+    struct rd_problems problems = {.count = 0};
     const struct rd_sources_for of = {order->gateway, run->runtime, &run->arena, NULL};
-    err = rd_sources_load(&of, run->generation, &run->sources, &problems);
+    rd_err err = rd_sources_load(&of, run->generation, &run->sources, &problems);
     if (err != RD_OK) {
         note(order, err, &problems);
     }
@@ -86,6 +92,9 @@ static void start(void *ctx)
     if (order->err == RD_OK) {
         rd_err err = rd_store_job_get(gateway->store, 0, order->id, read_row, order);
         order->err = err == RD_OK ? order->err : err;
+    }
+    if (order->err == RD_OK) {
+        load_sources(order);
     }
     if (order->err != RD_OK) {
         give_up(order);
