@@ -104,6 +104,9 @@ enum rd_admit {
     RD_ADMIT_NO_BACKEND,  /* `now` only: none serves the class */
     RD_ADMIT_NOT_READY,   /* `now` only: those that do are not ready */
     RD_ADMIT_NO_SLOT,     /* `now` only: all their slots are taken */
+    RD_ADMIT_NO_MEMORY,   /* these two only the driver says: there is no memory for it, */
+    RD_ADMIT_STOPPED,     /* or nothing is taken any more */
+    RD_ADMIT_COUNT_,
 };
 
 struct rd_tenant_limits {

@@ -100,15 +100,23 @@ static struct rd_queue_event submit_event(const struct job *job, const struct rd
     };
 }
 
+/* It did not come to a decision. Unlocks. */
+static enum rd_admit cannot(struct rd_jobs *jobs, struct rd_jobs_limits *ret_limits)
+{
+    enum rd_admit admit = jobs->broken || jobs->draining ? RD_ADMIT_STOPPED : RD_ADMIT_NO_MEMORY;
+    jobs->refused[admit]++;
+    rd_jobs_leave(jobs);
+    *ret_limits = (struct rd_jobs_limits){.retry_s = 1};
+    return admit;
+}
+
 enum rd_admit rd_jobs_take(struct rd_jobs *jobs, const struct rd_jobs_ask *ask,
                            struct rd_jobs_slot *ret, struct rd_jobs_limits *ret_limits)
 {
     rd_jobs_lock(jobs);
     struct job *job = jobs->broken ? NULL : rd_jobs_make(jobs, ask, NULL);
     if (job == NULL) {
-        rd_jobs_leave(jobs);
-        *ret_limits = (struct rd_jobs_limits){.retry_s = 1};
-        return RD_ADMIT_FULL;
+        return cannot(jobs, ret_limits);
     }
     job->now_only = true;
     struct rd_queue_event event = submit_event(job, ask);
@@ -144,10 +152,8 @@ enum rd_admit rd_jobs_submit(struct rd_jobs *jobs, const struct rd_jobs_ask *ask
     }
     if (job == NULL || rd_jobs_insert(jobs, job) != RD_OK) {
         drop(jobs, job);
-        rd_jobs_leave(jobs);
         rd_mem_free(write);
-        *ret_limits = (struct rd_jobs_limits){.retry_s = 1};
-        return RD_ADMIT_FULL;
+        return cannot(jobs, ret_limits);
     }
     struct rd_queue_event event = submit_event(job, ask);
     if (add->row.expires_ms > add->row.created_ms) {
@@ -242,6 +248,8 @@ rd_err rd_jobs_refusal(enum rd_admit admit, const char **ret_text)
         [RD_ADMIT_NO_BACKEND] = {RD_ERR_MODEL_UNAVAILABLE, NULL},
         [RD_ADMIT_NOT_READY] = {RD_ERR_NOT_READY, NULL},
         [RD_ADMIT_NO_SLOT] = {RD_ERR_CAPACITY, NULL},
+        [RD_ADMIT_NO_MEMORY] = {RD_ERR_NO_MEMORY, NULL},
+        [RD_ADMIT_STOPPED] = {RD_ERR_DRAINING, NULL},
     };
     *ret_text = refusals[admit].text;
     return refusals[admit].err;

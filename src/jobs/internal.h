@@ -153,7 +153,7 @@ struct rd_jobs {
     struct rd_job_write *batch; /* the writer's own */
     bool writer_runs;
 
-    uint64_t refused[RD_ADMIT_NO_SLOT + 1], accepted, ended[RD_END_LOST + 1], leases_lost;
+    uint64_t refused[RD_ADMIT_COUNT_], accepted, ended[RD_END_LOST + 1], leases_lost;
 };
 
 /* jobs.c */

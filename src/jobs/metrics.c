@@ -73,8 +73,9 @@ static void classes(const struct rd_jobs *jobs, struct rd_buf *text, const char 
 
 void rd_jobs_metrics(struct rd_jobs *jobs, struct rd_buf *text)
 {
-    static const char *const refusals[] = {"",     "rate",       "concurrency", "depth",  "lane",
-                                           "full", "no_backend", "not_ready",   "no_slot"};
+    static const char *const refusals[RD_ADMIT_COUNT_] = {
+        "",           "rate",      "concurrency", "depth",     "lane",   "full",
+        "no_backend", "not_ready", "no_slot",     "no_memory", "stopped"};
     static const char *const ends[] = {"complete", "error", "cancelled", "expired", "lost"};
     struct rd_queue_counts counts;
     rd_jobs_lock(jobs);
