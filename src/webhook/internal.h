@@ -24,12 +24,12 @@ enum {
     RD_WEBHOOK_WINDOW = 512, /* messages in memory that wait */
     RD_WEBHOOK_ASKS = 64,    /* tests at once, of all tenants */
     RD_WEBHOOK_ENTRIES = RD_WEBHOOK_WINDOW + RD_LIMIT_WEBHOOKS_OPEN + RD_WEBHOOK_ASKS,
-    RD_WEBHOOK_BATCH = 256,        /* outcomes in one transaction */
-    RD_WEBHOOK_PATIENCE_MS = 1000, /* who waits longer makes room when there is none */
-    RD_WEBHOOK_PUT_OFF_MS = 60000, /* and comes back after at most so long */
-    RD_WEBHOOK_TROUBLE_MS = 1000,  /* after an error of the store */
-    RD_WEBHOOK_STOP_MS = 3000,     /* for tries that run when the gateway stops */
-    RD_WEBHOOK_COUNT_MS = 250,     /* the outbox is counted at most so often, for /metrics */
+    RD_WEBHOOK_BATCH = 256,         /* outcomes in one transaction */
+    RD_WEBHOOK_PATIENCE_MS = 1000,  /* who waits longer makes room when there is none */
+    RD_WEBHOOK_PUT_OFF_MS = 300000, /* and comes back after at most so long */
+    RD_WEBHOOK_TROUBLE_MS = 1000,   /* after an error of the store */
+    RD_WEBHOOK_STOP_MS = 3000,      /* for tries that run when the gateway stops */
+    RD_WEBHOOK_COUNT_MS = 250,      /* the outbox is counted at most so often, for /metrics */
 };
 
 struct rd_webhook_entry {

@@ -15,7 +15,7 @@ import pytest
 from conftest import ROOT, Gateway, program
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from tools import Scripted, metric, wait_for
+from tools import Scripted, make_certificate, metric, wait_for
 
 CONFIG = "webhooks: {allow_hosts: [127.0.0.1, localhost]}\nstore: {pack_size: 1MiB}\n"
 DELIVERED, FAILED = 0, 9  # exit codes of `render webhooks test`
@@ -24,9 +24,9 @@ DELIVERED, FAILED = 0, 9  # exit codes of `render webhooks test`
 class Endpoint:
     """A receiver: what a path does is in `pages`, a status or a function; 204 when nothing is said."""
 
-    def __init__(self):
+    def __init__(self, certificate=None):
         self.pages = {}
-        self.server = Scripted(self.serve)
+        self.server = Scripted(self.serve, certificate)
 
     def serve(self, request):
         page = self.pages.get(request.path, 204)
@@ -432,6 +432,21 @@ def test_allowed_hosts_are_read_again(start_gateway, endpoint):
     server.process.send_signal(1)
     wait_for("the reload", lambda: '"reloaded"' in server.log())
     assert ask(server, endpoint.url("/reload"))["delivered"]
+
+
+def test_certificates(start_gateway, tmp_path):
+    """Who cannot show a certificate that the operator trusts, or that is for its name, gets nothing."""
+    certificate = make_certificate(tmp_path, "localhost")
+    secure = Endpoint(certificate)
+    url = f"https://{{}}:{secure.server.port}/secure"
+    trusting = start_gateway(CONFIG.replace("localhost]", f"localhost], ca_file: {certificate[0]}"), name="trusting")
+    assert ask(trusting, url.format("localhost"))["delivered"]
+    assert ask(trusting, url.format("127.0.0.1"))["reason"] == "the host's certificate is not valid"
+    assert ask(start_gateway(CONFIG, name="other"), url.format("localhost"))["reason"] == "the host's certificate is not valid"
+    assert len(secure.came("/secure")) == 1
+    secure.server.close()
+    with pytest.raises(RuntimeError, match="webhooks.ca_file.*nowhere.pem"):
+        Gateway(tmp_path / "data", config=f"webhooks: {{ca_file: {tmp_path}/nowhere.pem}}\n")
 
 
 # ---- the command line ----

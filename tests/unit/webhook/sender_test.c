@@ -435,6 +435,33 @@ static void test_a_hanging_host_holds_up_nobody(void **state)
     assert_int_equal(loopback_requests(server), RD_LIMIT_WEBHOOKS_HOST + 1);
 }
 
+/* A tenant whose many hosts all hang gets its share of the workers, and no more. */
+static void test_a_tenant_with_many_hanging_hosts(void **state)
+{
+    (void)state;
+    enum { HOSTS = 12, EACH = 8 };
+    struct loopback *hosts[HOSTS];
+    char url[128];
+    uint64_t now = rd_clock_wall_ms();
+    for (unsigned h = 0; h < HOSTS; h++) {
+        hosts[h] = loopback_start(handle, NULL);
+        (void)snprintf(url, sizeof url, "http://127.0.0.1:%u/gate", loopback_port(hosts[h]));
+        for (unsigned n = 0; n < EACH; n++) {
+            outbox_add(h * EACH + n + 1, 7, url, body, now - 1000);
+        }
+    }
+    outbox_add(1000, 8, url_of("/ok"), body, now);
+    start(&opened, 1, 0);
+    assert_int_equal(outbox_wait(1000, 1).state, RD_DELIVERY_DONE);
+    wait_inside(RD_LIMIT_WEBHOOKS_TENANT);
+    open_gate();
+    outbox_wait_idle();
+    assert_int_equal(seen.most, RD_LIMIT_WEBHOOKS_TENANT);
+    for (unsigned h = 0; h < HOSTS; h++) {
+        loopback_stop(hosts[h]);
+    }
+}
+
 /* ---- the store fails ---- */
 
 static void test_an_outcome_is_written_when_it_can_be(void **state)
@@ -636,6 +663,7 @@ int main(void)
         TEST(test_a_host_gets_so_many_at_once),
         TEST(test_thousands),
         TEST(test_a_hanging_host_holds_up_nobody),
+        TEST(test_a_tenant_with_many_hanging_hosts),
         TEST(test_an_outcome_is_written_when_it_can_be),
         TEST(test_at_least_once),
         TEST(test_stop),
