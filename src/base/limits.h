@@ -44,7 +44,7 @@
 /* WebSockets */
 #define RD_LIMIT_WS_CONNECTIONS 8192        /* file descriptors, 16 KiB each */
 #define RD_LIMIT_WS_CONNECTIONS_TENANT 2048 /* so that no tenant takes them all */
-#define RD_LIMIT_WS_MESSAGE RD_MIB(1)       /* as JSON_BODY: what a request may be without pictures */
+#define RD_LIMIT_WS_MESSAGE RD_MIB(1)       /* as JSON_BODY: a request without pictures */
 #define RD_LIMIT_WS_QUEUE RD_MIB(1)         /* waits for one slow reader */
 #define RD_LIMIT_WS_HELD RD_MIB(256)        /* messages of all connections, each way */
 #define RD_LIMIT_WS_REQUESTS 64             /* unanswered, of one connection */
@@ -56,12 +56,13 @@
 #define RD_LIMIT_FETCH_TOTAL_MS 30000
 
 /* Webhooks */
-#define RD_LIMIT_WEBHOOK_BODY 20000 /* bytes: what receivers of Standard Webhooks expect at most */
+#define RD_LIMIT_WEBHOOK_BODY 20000 /* bytes: what receivers of Standard Webhooks expect at most   \
+                                     */
 #define RD_LIMIT_WEBHOOK_CONNECT_MS 5000
-#define RD_LIMIT_WEBHOOK_TIME_MS 20000 /* of one try */
-#define RD_LIMIT_WEBHOOKS_OPEN 256     /* tries at once */
-#define RD_LIMIT_WEBHOOKS_HOST 8       /* of them to one host: it is somebody else's server */
-#define RD_LIMIT_WEBHOOKS_TENANT 64    /* and of one tenant, however many hosts it names */
+#define RD_LIMIT_WEBHOOK_TIME_MS 20000  /* of one try */
+#define RD_LIMIT_WEBHOOKS_OPEN 256      /* tries at once */
+#define RD_LIMIT_WEBHOOKS_HOST 8        /* of them to one host: it is somebody else's server */
+#define RD_LIMIT_WEBHOOKS_TENANT 64     /* and of one tenant, however many hosts it names */
 #define RD_LIMIT_WEBHOOK_TESTS_TENANT 4 /* test messages that wait for an answer */
 
 #endif
