@@ -60,7 +60,8 @@ void sim_client(struct world *w, uint32_t tenant)
         return;
     }
     const uint32_t backlog = w->tenants[tenant].queued;
-    const uint32_t few = 1 + sim_below(w, sim_chance(w, 100) ? 12 : 3);
+    const uint32_t many = w->plan.crowd ? 150 : 12;
+    const uint32_t few = 1 + sim_below(w, w->plan.crowd || sim_chance(w, 100) ? many : 3);
     const uint32_t count = !w->plan.fair ? few : backlog < 12 ? 12 : 0;
     for (uint32_t i = 0; i < count && w->broken == NULL; i++) {
         submit(w, tenant);
@@ -168,6 +169,30 @@ void sim_back(struct world *w, uint32_t backend)
     sim_tell_backend(w, backend);
 }
 
+/* What must change nothing. */
+static void noise(struct world *w)
+{
+    static const enum rd_queue_event_kind kinds[] = {RD_EV_DURABLE,   RD_EV_LOST,   RD_EV_ENDED,
+                                                     RD_EV_ADOPT,     RD_EV_LEASED, RD_EV_UNLEASED,
+                                                     RD_EV_HEARTBEAT, RD_EV_DONE,   RD_EV_SLOT};
+    struct rd_queue_event event = {
+        .kind = kinds[sim_below(w, sizeof kinds / sizeof kinds[0])],
+        .job = sim_below(w, w->live_count + 3),
+        .token = sim_below(w, (uint32_t)w->token + 3),
+        .backend = sim_chance(w, 500) ? 0 : RD_QUEUE_BACKENDS_MAX + 1,
+        .outcome = RD_OUTCOME_OK,
+        .device_ns = SECOND,
+    };
+    const uint32_t id = sim_id_of(w, event.job);
+    if (event.token == w->jobs[id].token) {
+        event.token++;
+    }
+    if (!sim_fits(w, &event, id)) {
+        w->counted[COUNT_NOISE]++;
+        sim_step(w, &event, id);
+    }
+}
+
 void sim_chaos(struct world *w)
 {
     if (w->settling || w->broken != NULL) {
@@ -176,6 +201,9 @@ void sim_chaos(struct world *w)
     const uint32_t id = random_live(w);
     if (id != 0 && sim_chance(w, w->plan.cancels)) {
         sim_step(w, &(struct rd_queue_event){.kind = RD_EV_CANCEL, .job = w->jobs[id].number}, id);
+    }
+    for (unsigned i = 0; i < 4 && sim_chance(w, w->plan.noise); i++) {
+        noise(w);
     }
     if (sim_chance(w, w->plan.reloads)) {
         reload_tenant(w);

@@ -33,9 +33,9 @@ static const char *const event_names[] = {
     "SLOT",   "ADOPT",   "CANCEL",  "ENDED", "TENANT", "BACKEND",  "CLASS",     "TICK"};
 static const char *const action_names[] = {"WRITE_LEASE", "RUN",   "STOP", "WRITE_CANCEL",
                                            "WRITE_END",   "RETRY", "FREE"};
-static const char *const counted_names[] = {"steps",   "complete", "error",   "cancelled",
-                                            "expired", "lost",     "crashes", "retries",
-                                            "stale",   "refused",  "adopted", "fair"};
+static const char *const counted_names[] = {
+    "steps",   "complete", "error",   "cancelled", "expired", "lost", "crashes",
+    "retries", "stale",    "refused", "adopted",   "noise",   "more", "fair"};
 
 void sim_print_step(const struct traced *it)
 {

@@ -93,17 +93,18 @@ static void refill(struct world *w, struct tenant *tenant)
 void sim_model_limits(struct world *w, uint32_t t, const struct rd_tenant_limits *limits)
 {
     struct tenant *tenant = &w->tenants[t];
+    const bool unlimited = w->plan.fair || w->plan.crowd;
     const bool full = limits == NULL || tenant->limits.rate.per_s == RD_BUCKET_UNLIMITED;
     if (limits != NULL) {
         refill(w, tenant);
         tenant->limits = *limits;
     } else {
         tenant->limits = (struct rd_tenant_limits){
-            .rate = {.per_s = w->plan.fair || sim_chance(w, 400) ? RD_BUCKET_UNLIMITED
-                                                                 : 1 + sim_below(w, 20),
+            .rate = {.per_s = unlimited || sim_chance(w, 400) ? RD_BUCKET_UNLIMITED
+                                                              : 1 + sim_below(w, 20),
                      .burst = 1 + sim_below(w, 20)},
-            .concurrency = w->plan.fair || sim_chance(w, 400) ? 0 : 1 + sim_below(w, 4),
-            .depth = w->plan.fair || sim_chance(w, 400) ? 0 : 1 + sim_below(w, 20),
+            .concurrency = unlimited || sim_chance(w, 400) ? 0 : 1 + sim_below(w, 4),
+            .depth = unlimited || sim_chance(w, 400) ? 0 : 1 + sim_below(w, 20),
             .high = sim_chance(w, 700),
         };
     }
@@ -295,6 +296,37 @@ static void on_backend(struct backend *backend, const struct rd_queue_event *eve
     }
 }
 
+static void on_adopt(struct world *w, const struct rd_queue_event *event, uint32_t id,
+                     const struct rd_queue_result *r)
+{
+    struct job *job = &w->jobs[id];
+    const bool fits = sim_fits(w, event, id);
+    expect(w, r->job == (fits ? event->job : 0), "a run is adopted while it runs", id);
+    if (!fits) {
+        return;
+    }
+    expect(w, job->state != RD_JOB_STOPPING || has_action(r, RD_ACT_WRITE_CANCEL, event->job),
+           "a cancel of a run is written when it is adopted", id);
+    job->durable = true;
+    w->counted[COUNT_ADOPTED]++;
+}
+
+bool sim_fits(const struct world *w, const struct rd_queue_event *event, uint32_t id)
+{
+    const struct job *job = &w->jobs[id];
+    if (event->kind == RD_EV_DURABLE || event->kind == RD_EV_LOST) {
+        return job->state == RD_JOB_ACCEPTED;
+    }
+    if (event->kind == RD_EV_ENDED) {
+        return job->state == RD_JOB_ENDING;
+    }
+    if (event->kind == RD_EV_ADOPT) {
+        const bool runs = job->state == RD_JOB_RUNNING || job->state == RD_JOB_STOPPING;
+        return runs && !job->durable;
+    }
+    return false;
+}
+
 static void on_event(struct world *w, const struct rd_queue_event *event, uint32_t id,
                      const struct rd_queue_result *r)
 {
@@ -305,13 +337,15 @@ static void on_event(struct world *w, const struct rd_queue_event *event, uint32
         on_enter(w, event, id, r);
         break;
     case RD_EV_DURABLE:
-        if (job->state == RD_JOB_ACCEPTED && !job->cancel) {
+        if (sim_fits(w, event, id) && !job->cancel) {
             move(w, job, RD_JOB_QUEUED);
         }
         break;
     case RD_EV_LOST:
-        given_back(w, &w->tenants[job->tenant]);
-        remove_live(w, id);
+        if (sim_fits(w, event, id)) {
+            given_back(w, &w->tenants[job->tenant]);
+            remove_live(w, id);
+        }
         break;
     case RD_EV_LEASED:
     case RD_EV_UNLEASED:
@@ -320,20 +354,17 @@ static void on_event(struct world *w, const struct rd_queue_event *event, uint32
         on_token(w, event, id, r);
         break;
     case RD_EV_ADOPT:
-        expect(w, r->job == event->job, "a run that still runs can be adopted", id);
-        expect(w, job->state != RD_JOB_STOPPING || has_action(r, RD_ACT_WRITE_CANCEL, event->job),
-               "a cancel of a run is written when it is adopted", id);
-        job->durable = true;
-        w->counted[COUNT_ADOPTED]++;
+        on_adopt(w, event, id, r);
         break;
     case RD_EV_CANCEL:
         on_cancel(w, id, r);
         break;
     case RD_EV_ENDED:
-        expect(w, job->state == RD_JOB_ENDING, "what ended was ending", id);
-        expect(w, !rd_queue_look(w->queue, job->number, &(struct rd_queue_job){0}),
-               "a number is free when its end is written", id);
-        remove_live(w, id);
+        if (sim_fits(w, event, id)) {
+            expect(w, !rd_queue_look(w->queue, job->number, &(struct rd_queue_job){0}),
+                   "a number is free when its end is written", id);
+            remove_live(w, id);
+        }
         break;
     case RD_EV_BACKEND:
         on_backend(&w->backends[event->backend], event);

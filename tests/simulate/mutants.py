@@ -208,6 +208,26 @@ MUTANTS = {
         "queue.c",
         "    give_slots(queue, ret);\n    ret->more",
         "    if (event->kind != RD_EV_SLOT) {\n        give_slots(queue, ret);\n    }\n    ret->more"),
+    "there is always no more": ("queue.c", "    ret->more = !has_room(ret);", "    ret->more = false;"),
+    # events that do not fit
+    "durable twice": (
+        "queue.c",
+        "    if (!rd_queue_is_job(queue, job) || queue->jobs[job].state != RD_JOB_ACCEPTED) {\n        return;\n    }\n"
+        "    if (queue->jobs[job].cancel)",
+        "    if (!rd_queue_is_job(queue, job) || queue->jobs[job].state == RD_JOB_FREE) {\n        return;\n    }\n"
+        "    if (queue->jobs[job].cancel)"),
+    "lost when it is known": (
+        "queue_admit.c",
+        "queue->jobs[job].state != RD_JOB_ACCEPTED) {\n        return;",
+        "queue->jobs[job].state == RD_JOB_FREE) {\n        return;"),
+    "ended while it runs": (
+        "queue.c",
+        "queue->jobs[job].state == RD_JOB_ENDING) {",
+        "queue->jobs[job].state >= RD_JOB_RUNNING) {"),
+    "adopted after its end": (
+        "queue.c",
+        "    if (state != RD_JOB_RUNNING && state != RD_JOB_STOPPING) {\n        return;",
+        "    if (state == RD_JOB_ACCEPTED) {\n        return;"),
     # restart and adoption
     "a restart forgets cancels": (
         "queue_admit.c",

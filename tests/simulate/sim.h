@@ -46,6 +46,8 @@ struct plan {
     unsigned hangs, twice, fails, fails_again, gives_up, heartbeat_lost;
     unsigned crashes, cancels, reloads, outages, clock;
     unsigned now_only, adopts, leaves, ttl, high, low;
+    unsigned noise; /* events that fit no state, from a driver with a bug */
+    bool crowd;     /* hundreds of jobs at once: more actions than fit one step */
     uint32_t tenants, classes, backends, units_max, slots_max;
     bool fair;   /* tenants keep a backlog in one class: long windows for the fairness bound */
     bool uneven; /* jobs of tenants with even numbers take longer than their units say */
@@ -215,6 +217,8 @@ enum counted {
     COUNT_STALE,
     COUNT_REFUSED,
     COUNT_ADOPTED,
+    COUNT_NOISE,
+    COUNT_MORE, /* steps that had more actions than room */
     COUNT_FAIR, /* pairs of flows that were compared, in steps */
     COUNTED,
 };
@@ -271,6 +275,9 @@ void sim_follow(struct world *w, const struct rd_queue_event *event, uint32_t id
                 const struct rd_queue_result *r);
 void sim_model_limits(struct world *w, uint32_t tenant, const struct rd_tenant_limits *limits);
 void sim_model_crash(struct world *w);
+/* Does the event mean anything to the job in the state that it is in? (Of those without a token.)
+ */
+bool sim_fits(const struct world *w, const struct rd_queue_event *event, uint32_t id);
 uint32_t sim_id_of(const struct world *w, uint32_t number);
 
 /* ---- check.c ---- */

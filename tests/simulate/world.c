@@ -162,6 +162,7 @@ void sim_step(struct world *w, const struct rd_queue_event *event, uint32_t id)
         if (submit && (r.admit != expected || r.wait_ns != wait_ns)) {
             sim_broken(w, "a submission is admitted or refused as the limits say", id);
         }
+        w->counted[COUNT_MORE] += r.more;
         sim_follow(w, &now, id, &r);
         for (size_t i = 0; i < r.count && w->broken == NULL; i++) {
             perform(w, &r.actions[i]);
@@ -265,9 +266,18 @@ static void make_plan(struct world *w)
     p->tenants = p->fair ? 2 + sim_below(w, 2) : 1 + sim_below(w, TENANTS);
     p->classes = p->fair ? 1 : 1 + sim_below(w, CLASSES);
     p->backends = p->fair ? 1 : 1 + sim_below(w, BACKENDS);
+    p->noise = some(w, 300);
+    p->crowd = !p->fair && sim_chance(w, 100);
     p->uneven = p->fair && sim_chance(w, 500);
     p->units_max = 1 + sim_below(w, 8);
     p->slots_max = 1 + sim_below(w, 4);
+    if (p->crowd) { /* most of them expire, many at once when the clock is right again */
+        p->steps = 1500;
+        p->ttl = 900;
+        p->clock = 200;
+        p->reloads = p->now_only = 0;
+        p->slots_max = p->backends = 1;
+    }
     w->config = (struct rd_queue_config){
         .attempts_max = 1 + sim_below(w, 4),
         .retry_first_ns = sim_between(w, 50 * MS, SECOND),
