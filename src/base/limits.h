@@ -56,8 +56,7 @@
 #define RD_LIMIT_FETCH_TOTAL_MS 30000
 
 /* Webhooks */
-#define RD_LIMIT_WEBHOOK_BODY 20000 /* bytes: what receivers of Standard Webhooks expect at most   \
-                                     */
+#define RD_LIMIT_WEBHOOK_BODY 20000 /* bytes: what receivers expect at most */
 #define RD_LIMIT_WEBHOOK_CONNECT_MS 5000
 #define RD_LIMIT_WEBHOOK_TIME_MS 20000  /* of one try */
 #define RD_LIMIT_WEBHOOKS_OPEN 256      /* tries at once */
