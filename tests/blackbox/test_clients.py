@@ -157,10 +157,10 @@ class Page:
         self.origin = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
-    def visit(self, gateway, folder):
+    def visit(self, gateway, folder, text=PAGE):
         """What the page's script found out."""
         self.done.clear()
-        self.body = (PAGE % {"key": gateway.key, "url": gateway.url}).encode()
+        self.body = (text % {"key": gateway.key, "url": gateway.url}).encode()
         command = ["chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
                    "--disable-extensions", "--disable-background-networking", "--no-proxy-server", f"--user-data-dir={folder}",
                    "--dump-dom", self.origin + "/"]

@@ -15,7 +15,8 @@ from wsproto.events import (AcceptConnection, BytesMessage, CloseConnection, Pin
                             TextMessage)
 
 from conftest import SANITIZED
-from tools import WAIT_SECONDS, metric, request_lines, resident_kib, wait_for
+from test_clients import Page
+from tools import WAIT_SECONDS, metric, need, request_lines, resident_kib, wait_for
 
 FAST = {"family": "builtin", "model": "plasma", "task": "t2i", "format": "512", "steps": 1}
 LONG = {**FAST, "format": "1024", "steps": 150}
@@ -309,6 +310,51 @@ def test_binary_is_told_why(ws):
     one = ws()
     one.send_event(BytesMessage(b"x"))
     assert one.closed_with() == 1003
+
+
+# ---- a browser ----
+
+BROWSER = """<!doctype html><html><body><pre id=out>nothing ran</pre><img id=hold src="/hold"><script>
+const report = {messages: []};
+const socket = new WebSocket("%(url)s".replace("http", "ws") + "/ws", ["render.v1", "render.key.%(key)s"]);
+async function end() {
+  document.getElementById("out").textContent = JSON.stringify(report);
+  await fetch("/done");
+}
+socket.onopen = () => {
+  report.protocol = socket.protocol;
+  socket.send(JSON.stringify({type: "generate", id: 1, family: "builtin", model: "plasma", task: "t2i", format: "512",
+                              steps: 1, prompt: "ein Kreis, \\u00e4\\u20ac\\ud83d\\ude00"}));
+};
+socket.onmessage = event => {
+  const message = JSON.parse(event.data);
+  report.messages.push(message);
+  if (message.type == "complete") socket.close(4000, "seen");
+};
+socket.onclose = event => { report.closed = [event.code, event.reason, event.wasClean]; end(); };
+</script></body></html>"""
+
+
+@pytest.fixture(scope="module")
+def page():
+    need("chromium")
+    made = Page()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+def test_a_browser_of_an_allowed_origin(start_gateway, page, tmp_path):
+    server = start_gateway(f"cors: {{origins: ['{page.origin}']}}\n")
+    report = page.visit(server, tmp_path / "profile", BROWSER)
+    assert report["protocol"] == "render.v1"
+    assert [report["messages"][at]["type"] for at in (0, -1)] == ["ack", "complete"]
+    assert report["closed"] == [4000, "seen", True]
+
+
+def test_a_browser_of_another_origin(start_gateway, page, tmp_path):
+    report = page.visit(start_gateway("cors: {origins: ['https://app.example.org']}\n"), tmp_path / "profile", BROWSER)
+    assert report["messages"] == [] and report["closed"][0] == 1006
 
 
 # ---- slow, revoked, many, stopped ----
