@@ -499,7 +499,7 @@ void rd_queue_step(struct rd_queue *queue, const struct rd_queue_event *event, u
     fire_due(queue, ret);
     give_slots(queue, ret);
     ret->more = !has_room(ret);
-    ret->next_ns = queue->timers_len != 0 ? queue->jobs[queue->timers[1]].due_ns : RD_QUEUE_NEVER;
+    ret->next_ns = queue->timers_len != 0 ? queue->timers[1].due_ns : RD_QUEUE_NEVER;
     if (ret->more) {
         ret->next_ns = queue->now_ns;
     }

@@ -216,7 +216,7 @@ struct rd_queue_result {
     bool stale;            /* LEASED, UNLEASED, HEARTBEAT, DONE: the token is not the current one */
 };
 
-struct rd_queue; /* about 330 MiB of address space; pages are touched as jobs come */
+struct rd_queue; /* about 300 MiB of address space; pages are touched as jobs come */
 
 size_t rd_queue_size(void);
 /* `memory`: rd_queue_size() bytes, all zero, aligned for any type (mmap or calloc gives both). */

@@ -43,7 +43,7 @@ static const char *check_job(const struct rd_queue *queue, uint32_t job)
          queue->flows[it->flow].class_lane != rd_queue_class_lane(it->class_, it->lane))) {
         return "a job's flow is of its class, lane and tenant";
     }
-    if (it->timer != 0 && queue->timers[it->timer] != job) {
+    if (it->timer != 0 && queue->timers[it->timer].job != job) {
         return "a job's place in the heap of timers is its own";
     }
     if (it->state == RD_JOB_WAITING && it->timer == 0) {
@@ -81,7 +81,7 @@ static const char *check_timers(const struct rd_queue *queue, const struct tally
         return "as many jobs have timers as there are timers";
     }
     for (uint32_t i = 2; i <= queue->timers_len; i++) {
-        if (queue->jobs[queue->timers[i / 2]].due_ns > queue->jobs[queue->timers[i]].due_ns) {
+        if (queue->timers[rd_queue_timer_above(i)].due_ns > queue->timers[i].due_ns) {
             return "timers are a heap";
         }
     }

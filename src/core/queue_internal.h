@@ -27,7 +27,6 @@
 
 struct job {
     uint64_t token;      /* of its lease; 0: it has none */
-    uint64_t due_ns;     /* of its timer, while `timer` is not 0 */
     uint64_t expires_ns; /* end of its ttl; RD_QUEUE_NEVER: none */
     uint64_t started_ns; /* RUN was given */
     uint64_t charged_us; /* what its flow was charged for this run */
@@ -89,6 +88,12 @@ struct backend {
     uint64_t classes[RD_QUEUE_CLASS_WORDS];
 };
 
+/* The time stands here and not with the job: a heap of a million is then read in one place. */
+struct timer {
+    uint64_t due_ns;
+    uint32_t job;
+};
+
 struct rd_queue {
     struct rd_queue_config config;
     uint64_t now_ns;
@@ -111,7 +116,7 @@ struct rd_queue {
     struct backend backends[RD_QUEUE_BACKENDS_MAX + 1];
     struct tenant tenants[RD_QUEUE_TENANTS_MAX + 1];
     struct flow flows[RD_QUEUE_FLOWS_MAX + 1];
-    uint32_t timers[RD_QUEUE_JOBS_MAX + 1];
+    struct timer timers[RD_QUEUE_JOBS_MAX + 1];
     struct rd_lanes lanes;
     struct job jobs[RD_QUEUE_JOBS_MAX + 1];
     uint32_t flow_of[RD_QUEUE_CLASS_LANES][RD_QUEUE_TENANTS_MAX + 1];
@@ -160,6 +165,12 @@ static inline bool rd_queue_may_start(const struct tenant *tenant)
 }
 
 /* ---- queue_timer.c ---- */
+
+/* The heap's tree: each place has four below it. */
+static inline uint32_t rd_queue_timer_above(uint32_t place)
+{
+    return (place + 2) / 4;
+}
 
 /* Sets, moves, or with RD_QUEUE_NEVER removes the job's timer. */
 void rd_queue_timer_set(struct rd_queue *queue, uint32_t job, uint64_t due_ns);

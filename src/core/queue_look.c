@@ -62,7 +62,8 @@ static uint64_t waiting_eta_ns(const struct rd_queue *queue, uint32_t job, uint3
     const uint64_t first = free_slots != 0 ? place - 1 : place;
     const uint64_t wait_ns = rd_queue_mul(first, job_ns) / (slots != 0 ? slots : 1);
     const uint64_t own_ns = rd_queue_estimate_ns(queue, job);
-    const uint64_t pause_ns = it->state == RD_JOB_WAITING ? it->due_ns - queue->now_ns : 0;
+    const uint64_t pause_ns =
+        it->state == RD_JOB_WAITING ? queue->timers[it->timer].due_ns - queue->now_ns : 0;
     return rd_queue_add(rd_queue_add(wait_ns, own_ns), pause_ns);
 }
 

@@ -106,8 +106,8 @@ MUTANTS = {
     "the clock may go back": ("queue.c", "queue->now_ns < now_ns ? now_ns : queue->now_ns", "now_ns"),
     "the next tick is too late": (
         "queue.c",
-        "queue->jobs[queue->timers[1]].due_ns : RD_QUEUE_NEVER",
-        "queue->jobs[queue->timers[1]].due_ns + 1 : RD_QUEUE_NEVER"),
+        "queue->timers[1].due_ns : RD_QUEUE_NEVER",
+        "queue->timers[1].due_ns + 1 : RD_QUEUE_NEVER"),
     "pauses do not grow": ("queue.c", "i < attempt && wait < max", "false && wait < max"),
     "jitter goes beyond the longest pause": ("queue.c", "jitter < max - wait ? wait + jitter : max", "wait + jitter"),
     # order
@@ -152,8 +152,9 @@ MUTANTS = {
         "    if (false) {\n        settle(queue, flow);"),
     "timers are no heap": (
         "queue_timer.c",
-        "        if (!before(queue, queue->timers[child], job)) {\n            break;",
-        "        if (true) {\n            break;"),
+        "    while (below != 0 && before(queue->timers[below], timer)) {",
+        "    while (false) {"),
+    "one of four timers is not looked at": ("queue_timer.c", "i < first + WIDTH &&", "i < first + WIDTH - 1 &&"),
     # counts and limits
     "depth is not given back": ("queue.c", "    queue->tenants[queue->jobs[job].tenant].queued--;\n", ""),
     "depth is one more": (

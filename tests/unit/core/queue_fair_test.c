@@ -324,7 +324,7 @@ static void a_million_jobs_cost_no_more_a_step(void **state)
     unchecked = true;
     const uint64_t many = dearest_step(RD_QUEUE_JOBS_MAX);
     assert_null(rd_queue_check(queue));
-    /* the heap of timers is 20 high instead of 8, and nothing else knows how many there are */
+    /* the heap of timers is 10 high instead of 4, and nothing else knows how many there are */
     assert_in_range(few, 8, 60);
     assert_in_range(many, 20, 150);
 
