@@ -7,10 +7,12 @@
  *
  * The two sides share a small file, mapped by both; its path is in RENDER_FAULTS:
  *
- *     u32 kind       0: nothing fails, 1: allocations, 2: writes (and what else changes a file)
+ *     u32 kind       0: nothing fails, 1: allocations, 2: writes (and what else changes a file),
+ *                    3: syncs alone
  *     i32 error      the errno to fail with; 0: a write takes half of its bytes, as it may
  *     i64 countdown  taken down by each call of that kind; the call that takes it to 0 fails
  *     u32 fired      set to 1 by that call
+ *     u32 again      how often the file whose sync failed was synced after that: must stay 0
  *
  * Arming is the test's write of the other fields and then of `kind`. A countdown that is not
  * reached goes on below nothing: what is left of it says how many calls there were. Only
@@ -38,18 +40,19 @@
 #include <unistd.h>
 
 enum { FRAMES = 24 };
-enum kind { KIND_NONE, KIND_ALLOCATION, KIND_WRITE };
+enum kind { KIND_NONE, KIND_ALLOCATION, KIND_WRITE, KIND_SYNC };
 
 struct faults {
     _Atomic uint32_t kind;
     _Atomic int32_t error;
     _Atomic int64_t countdown;
     _Atomic uint32_t fired;
-    uint32_t unused;
+    _Atomic uint32_t again;
 };
 _Static_assert(sizeof(struct faults) == 24, "as test_faults.py packs it");
 
-static struct faults *faults; /* NULL: count nothing */
+static struct faults *faults;     /* NULL: count nothing */
+static _Atomic uint64_t unsynced; /* the inode whose sync failed; 0: none has */
 
 __attribute__((constructor)) static void find_switchboard(void)
 {
@@ -220,14 +223,32 @@ ssize_t pwritev64(int fd, const struct iovec *parts, int count, off64_t offset)
 /* What has no half: a short one is passed on whole. */
 #define CHANGE(name, ...) (write_falls() && errno != 0 ? -1 : NEXT(name)(__VA_ARGS__))
 
+/* A sync counts among the changes, and alone. One that failed must not be tried again: the kernel
+ * has forgotten what it could not write, and would answer that all is well. */
+static bool sync_falls(int fd)
+{
+    struct stat info;
+    uint64_t inode = faults != NULL && fstat(fd, &info) == 0 ? (uint64_t)info.st_ino : 0;
+    if (inode != 0 && inode == atomic_load(&unsynced)) {
+        atomic_fetch_add(&faults->again, 1);
+    }
+    if (falls(KIND_SYNC)) {
+        errno = atomic_load(&faults->error);
+    } else if (!write_falls() || errno == 0) {
+        return false;
+    }
+    atomic_store(&unsynced, inode);
+    return true;
+}
+
 int fsync(int fd)
 {
-    return CHANGE(fsync, fd);
+    return sync_falls(fd) ? -1 : NEXT(fsync)(fd);
 }
 
 int fdatasync(int fd)
 {
-    return CHANGE(fdatasync, fd);
+    return sync_falls(fd) ? -1 : NEXT(fdatasync)(fd);
 }
 
 int ftruncate(int fd, off_t len)
