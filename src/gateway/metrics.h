@@ -23,7 +23,6 @@ struct rd_metrics {
     struct rd_metrics_histogram latency[RD_METRICS_ROUTES_MAX];
     struct rd_metrics_histogram added; /* gateway's own share of a generation: total less engine */
     _Atomic uint64_t generations_ok, generations_failed, generations_cancelled;
-    _Atomic uint64_t refused_capacity, refused_unavailable;
     _Atomic uint64_t device_ns;    /* what engines reported */
     _Atomic uint64_t output_bytes; /* stored by generations */
     _Atomic uint64_t reloads_ok, reloads_failed;

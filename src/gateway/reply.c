@@ -131,14 +131,8 @@ void rd_reply_limits(struct rd_call *call, const struct rd_jobs_limits *limits)
 void rd_reply_refusal(struct rd_call *call, enum rd_admit admit,
                       const struct rd_jobs_limits *limits)
 {
-    struct rd_metrics *metrics = &call->gateway->metrics;
     const char *text;
     rd_err err = rd_jobs_refusal(admit, &text);
-    if (admit == RD_ADMIT_NO_SLOT) {
-        atomic_fetch_add(&metrics->refused_capacity, 1);
-    } else if (admit == RD_ADMIT_NO_BACKEND || admit == RD_ADMIT_NOT_READY) {
-        atomic_fetch_add(&metrics->refused_unavailable, 1);
-    }
     call->retry_s = limits->retry_s;
     rd_reply_limits(call, limits);
     rd_reply_error(call, err, text, NULL);

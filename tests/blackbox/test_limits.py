@@ -147,7 +147,7 @@ def test_many_generations_on_two_slots(start_gateway):
     assert statuses.count(200) >= 2
     assert metric(server, 'render_backend_slots_taken{backend="p"}') == 0
     assert metric(server, "render_generations_ok_total") == statuses.count(200)
-    assert metric(server, "render_refused_capacity_total") == statuses.count(503)
+    assert metric(server, 'render_refused_total{reason="no_slot"}') == statuses.count(503)
     with concurrent.futures.ThreadPoolExecutor(2) as pool:  # both slots work
         assert [a.status_code for a in pool.map(lambda n: server.generate(seed=n, steps=1), range(2))] == [200, 200]
 

@@ -171,7 +171,8 @@ def test_counters_count(start_gateway):
         return value(after, name, **labels) - value(before, name, **labels)
     assert moved("render_generations_ok_total") == 4
     assert moved("render_generations_failed_total") == moved("render_generations_cancelled_total") == 0
-    assert moved("render_refused_capacity_total") == 1 and moved("render_refused_unavailable_total") == 1
+    assert moved("render_refused_total", reason="no_slot") == 1
+    assert moved("render_refused_total", reason="no_backend") == 1
     assert moved("render_requests_total", route="generate", status="2xx") == 4
     assert moved("render_requests_total", route="generate", status="4xx") == 1
     assert moved("render_requests_total", route="generate", status="5xx") == 2

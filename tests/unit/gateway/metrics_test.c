@@ -199,8 +199,6 @@ static void counters_reach_the_text(void **state)
     atomic_store(&metrics->generations_ok, 1);
     atomic_store(&metrics->generations_failed, 2);
     atomic_store(&metrics->generations_cancelled, 3);
-    atomic_store(&metrics->refused_capacity, 4);
-    atomic_store(&metrics->refused_unavailable, 5);
     atomic_store(&metrics->device_ns, 6500000000);
     atomic_store(&metrics->output_bytes, (uint64_t)7 << 40);
     atomic_store(&metrics->reloads_ok, 8);
@@ -209,8 +207,6 @@ static void counters_reach_the_text(void **state)
     expect(&text, "render_generations_ok_total", 1);
     expect(&text, "render_generations_failed_total", 2);
     expect(&text, "render_generations_cancelled_total", 3);
-    expect(&text, "render_refused_capacity_total", 4);
-    expect(&text, "render_refused_unavailable_total", 5);
     expect(&text, "render_device_seconds_total", 6.5);
     expect(&text, "render_output_bytes_total", 7.0 * 1099511627776.0);
     expect(&text, "render_reloads_total", 8);
