@@ -70,6 +70,7 @@ struct rd_webhook_sender {
     struct rd_webhook_entry *entries[RD_WEBHOOK_ENTRIES];
     size_t count;
     uint64_t next_due_ms; /* UINT64_MAX: nothing is */
+    uint64_t flush_ns;    /* write no sooner, unless there is a batch of it */
     uint64_t trouble_ns;  /* the store failed: leave it alone until then */
     bool broken;          /* it failed for good */
     bool stale;           /* `pending` and `oldest_ms` have changed since ... */
@@ -81,8 +82,7 @@ struct rd_webhook_sender {
 /* outbox.c */
 struct rd_webhook_entry *rd_webhook_entry_new(const struct rd_delivery *delivery);
 void rd_webhook_entry_free(struct rd_webhook_sender *sender, struct rd_webhook_entry *entry);
-size_t rd_webhook_waiting(const struct rd_webhook_sender *sender);
-/* Is it time to read on? */
+/* Is it time to read on, and is there room? */
 bool rd_webhook_room(const struct rd_webhook_sender *sender);
 /* Reads what is due, as far as there is room. */
 void rd_webhook_load(struct rd_webhook_sender *sender, uint64_t now_ms);
@@ -96,7 +96,10 @@ void rd_webhook_put_off(struct rd_webhook_sender *sender, struct rd_webhook_entr
 void rd_webhook_make_room(struct rd_webhook_sender *sender, uint64_t now_ns);
 /* Counts what waits in the store, when it is time to. */
 void rd_webhook_count(struct rd_webhook_sender *sender, uint64_t now_ns);
-/* Tells the store, and those who wait for tests, what has been settled. */
+/* Tells those who wait for tests what has been settled, and the store, when it is time to: now, or
+ * when as long has passed as the last writing took, so that a slow disk gets larger batches. */
 void rd_webhook_flush(struct rd_webhook_sender *sender, uint64_t now_ns);
+/* When it will be; UINT64_MAX: there is nothing to write. */
+uint64_t rd_webhook_flush_at(const struct rd_webhook_sender *sender);
 
 #endif

@@ -56,18 +56,28 @@ void rd_webhook_entry_free(struct rd_webhook_sender *sender, struct rd_webhook_e
     rd_mem_free(entry);
 }
 
-size_t rd_webhook_waiting(const struct rd_webhook_sender *sender)
+static size_t count_of(const struct rd_webhook_sender *sender, unsigned state)
 {
-    size_t waiting = 0;
+    size_t count = 0;
     for (size_t i = 0; i < sender->count; i++) {
-        waiting += sender->entries[i]->state == RD_WEBHOOK_WAITING;
+        count += sender->entries[i]->state == state;
     }
-    return waiting;
+    return count;
+}
+
+/* How many more fit, besides the tests. */
+static size_t room_left(const struct rd_webhook_sender *sender)
+{
+    enum { MOST = RD_WEBHOOK_ENTRIES - RD_WEBHOOK_ASKS };
+    size_t waiting = count_of(sender, RD_WEBHOOK_WAITING);
+    size_t window = waiting < RD_WEBHOOK_WINDOW ? RD_WEBHOOK_WINDOW - waiting : 0;
+    size_t all = sender->count < MOST ? MOST - sender->count : 0;
+    return window < all ? window : all;
 }
 
 bool rd_webhook_room(const struct rd_webhook_sender *sender)
 {
-    return rd_webhook_waiting(sender) <= RD_WEBHOOK_WINDOW / 2;
+    return room_left(sender) >= RD_WEBHOOK_WINDOW / 2;
 }
 
 static bool known(const struct rd_webhook_sender *sender, uint64_t n)
@@ -135,9 +145,8 @@ static void store_failed(struct rd_webhook_sender *sender)
 void rd_webhook_load(struct rd_webhook_sender *sender, uint64_t now_ms)
 {
     enum { LIMIT = RD_WEBHOOK_WINDOW + RD_LIMIT_WEBHOOKS_OPEN };
-    struct reading reading = {.sender = sender,
-                              .room = RD_WEBHOOK_WINDOW - rd_webhook_waiting(sender),
-                              .now_ns = rd_clock_mono_ns()};
+    struct reading reading = {
+        .sender = sender, .room = room_left(sender), .now_ns = rd_clock_mono_ns()};
     uint64_t next_ms = 0;
     rd_err err =
         rd_store_deliveries_due(sender->store, now_ms, LIMIT, take_row, &reading, &next_ms);
@@ -303,6 +312,12 @@ static bool write_batch(struct rd_webhook_sender *sender, size_t *from)
     return true;
 }
 
+uint64_t rd_webhook_flush_at(const struct rd_webhook_sender *sender)
+{
+    size_t settled = count_of(sender, RD_WEBHOOK_SETTLED);
+    return settled == 0 ? UINT64_MAX : settled >= RD_WEBHOOK_BATCH ? 0 : sender->flush_ns;
+}
+
 void rd_webhook_flush(struct rd_webhook_sender *sender, uint64_t now_ns)
 {
     for (size_t i = 0; i < sender->count; i++) {
@@ -313,12 +328,19 @@ void rd_webhook_flush(struct rd_webhook_sender *sender, uint64_t now_ns)
             sender->entries[i] = NULL;
         }
     }
-    bool well = !sender->broken && now_ns >= sender->trouble_ns;
+    compact(sender);
+    if (sender->broken || now_ns < sender->trouble_ns || rd_webhook_flush_at(sender) > now_ns) {
+        return;
+    }
+    bool well = true;
+    uint64_t from_ns = rd_clock_mono_ns();
     for (size_t from = 0; well && from < sender->count;) {
         well = write_batch(sender, &from);
-        if (!well) {
-            store_failed(sender);
-        }
+    }
+    uint64_t end_ns = rd_clock_mono_ns();
+    sender->flush_ns = end_ns + (end_ns - from_ns);
+    if (!well) {
+        store_failed(sender);
     }
     compact(sender);
 }

@@ -190,6 +190,10 @@ static void sleep_until_needed(struct rd_webhook_sender *sender)
             ms = CROWDED_MS; /* those in the way are looked at again then */
         }
     }
+    uint64_t flush_ns = rd_webhook_flush_at(sender);
+    if (!sender->broken && now_ns >= sender->trouble_ns && flush_ns < now_ns + ms * NS_PER_MS) {
+        ms = flush_ns > now_ns ? (flush_ns - now_ns) / NS_PER_MS + 1 : 0;
+    }
     if (sender->stale && !sender->broken && ms > RD_WEBHOOK_COUNT_MS) {
         ms = RD_WEBHOOK_COUNT_MS;
     }
@@ -235,6 +239,7 @@ static void wind_down(struct rd_webhook_sender *sender)
         }
     }
     give_up_tests(sender, RD_ERR_CANCELLED);
+    sender->flush_ns = 0;
     rd_webhook_flush(sender, rd_clock_mono_ns());
 }
 

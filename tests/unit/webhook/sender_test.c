@@ -156,7 +156,7 @@ static const char *url_of(const char *path)
 static void start(const struct rd_fetch_options *options, unsigned hurry, unsigned total_ms)
 {
     struct rd_webhook_hook hook = {
-        .hurry = hurry, .total_ms = total_ms, .trouble_ms = 50, .stop_ms = 100};
+        .hurry = hurry, .total_ms = total_ms, .trouble_ms = 5, .stop_ms = 100};
     assert_int_equal(rd_webhook_start_hooked(NULL, options, &hook, &sender, NULL), RD_OK);
 }
 
@@ -475,6 +475,22 @@ static void test_an_outcome_is_written_when_it_can_be(void **state)
     assert_int_equal(loopback_requests(server), 1); /* the try was not made again */
 }
 
+/* While nothing can be written, no more is read than there is room for. */
+static void test_a_long_trouble(void **state)
+{
+    (void)state;
+    uint64_t now = rd_clock_wall_ms();
+    for (uint64_t n = 1; n <= 3000; n++) {
+        outbox_add(n, 7, url_of("/ok"), body, now);
+    }
+    outbox_fail(150, false);
+    start(&opened, 1, 0);
+    outbox_wait_failures(150);
+    assert_true(loopback_requests(server) < 1500);
+    outbox_wait_idle();
+    assert_int_equal(loopback_requests(server), 3000); /* each once */
+}
+
 /* What a crash between a try and its outcome looks like: the next start makes it again, with the
  * same id. A store that failed for good gets nothing more to do. */
 static void test_at_least_once(void **state)
@@ -665,6 +681,7 @@ int main(void)
         TEST(test_a_hanging_host_holds_up_nobody),
         TEST(test_a_tenant_with_many_hanging_hosts),
         TEST(test_an_outcome_is_written_when_it_can_be),
+        TEST(test_a_long_trouble),
         TEST(test_at_least_once),
         TEST(test_stop),
         TEST(test_a_test_message),
