@@ -36,7 +36,8 @@ enum {
     JOBS_MS_MAX = 10000,
     LAST_ANSWERS_MS = 200,
     DRAIN_MS_MAX = 60000,
-    SOCKETS_MS_MAX = 300,
+    GOODBYE_MS_MAX = 300,
+    SOCKETS_MS_MAX = 3000,
     CANCEL_MS_MAX = RD_LIMIT_FETCH_TOTAL_MS + 5000, /* the longest thing that nothing can cancel */
     RETENTION_EVERY_MS = 3600 * 1000,
     COMPACT_DEAD_PERCENT = 50,
@@ -175,9 +176,9 @@ static bool all_run(struct rd_gateway *gateway, unsigned ms)
     return rd_jobs_running(gateway->jobs) == 0;
 }
 
-static bool sockets_closed(struct rd_gateway *gateway)
+static bool sockets_closed(struct rd_gateway *gateway, unsigned ms)
 {
-    uint64_t until = rd_clock_mono_ns() + SOCKETS_MS_MAX * (uint64_t)1000000;
+    uint64_t until = rd_clock_mono_ns() + ms * (uint64_t)1000000;
     while (rd_ws_count(gateway->ws) > 0 && rd_clock_mono_ns() < until) {
         (void)poll(NULL, 0, 10);
     }
@@ -189,11 +190,11 @@ static bool sockets_closed(struct rd_gateway *gateway)
 static bool close_sockets(struct rd_gateway *gateway)
 {
     rd_ws_drain(gateway->ws);
-    if (sockets_closed(gateway)) {
+    if (sockets_closed(gateway, GOODBYE_MS_MAX)) {
         return true;
     }
     rd_ws_cut(gateway->ws);
-    return sockets_closed(gateway);
+    return sockets_closed(gateway, SOCKETS_MS_MAX);
 }
 
 /* Jobs that run get a moment to end. They are durable: what is broken off is run again after the
