@@ -4,7 +4,9 @@ exit code is in tests/unit/librender/cli_test.py, against a stub."""
 import json
 import os
 import pty
+import socket
 import subprocess
+import threading
 
 import pytest
 
@@ -112,3 +114,68 @@ def test_table_on_a_terminal(cli):
     assert child.wait(60) == 0
     last = drawn.decode().split("\x1b[2A")[-1]
     assert all(job in last for job in jobs) and last.count("[####################]") == 2, last
+
+
+class Forwarder:
+    """A port that stays while the gateway behind it changes."""
+
+    def __init__(self, server):
+        self.target = (server.host, server.port)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                near, _ = self.listener.accept()
+            except OSError:
+                return
+            try:
+                far = socket.create_connection(self.target)
+            except OSError:
+                near.close()
+                continue
+            for pair in ((near, far), (far, near)):
+                threading.Thread(target=self.pump, args=pair, daemon=True).start()
+
+    @staticmethod
+    def pump(source, sink):
+        try:
+            while data := source.recv(65536):
+                sink.sendall(data)
+        except OSError:
+            pass
+        for end in (source, sink):
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def close(self):
+        self.listener.close()
+
+
+def test_watching_over_a_crash(start_gateway):
+    """The gateway is killed while the job runs: after its next start the job runs again, and who watches hears it."""
+    server = start_gateway()
+    forwarder = Forwarder(server)
+    env = {**os.environ, "RENDER_URL": forwarder.url, "RENDER_API_KEY": server.key}
+    job = subprocess.run([program("render"), "jobs", "submit", "a red circle", "--steps", "40"], env=env, text=True, timeout=60,
+                         capture_output=True, check=True).stdout.strip()
+    watcher = subprocess.Popen([program("render"), "jobs", "watch", job, "--json"], env=env, stdout=subprocess.PIPE, text=True)
+    events = []
+    for line in watcher.stdout:
+        events.append(json.loads(line))
+        if events[-1]["event"] == "progress":
+            break
+    server.process.kill()
+    server.process.wait()
+    again = start_gateway()
+    forwarder.target = (again.host, again.port)
+    events += [json.loads(line) for line in watcher.stdout]
+    assert watcher.wait(60) == 0
+    forwarder.close()
+    ids = [event["event_id"] for event in events if event["event"] != "missed"]
+    assert ids == sorted(set(ids)) and events[-1]["event"] == "complete"
+    assert [event["event"] for event in events].count("started") == 2

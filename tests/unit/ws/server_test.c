@@ -60,6 +60,23 @@ static void test_going_away(void **state)
     rd_ws_stop(NULL);
 }
 
+static void test_cut(void **state)
+{
+    struct host *host = host_start(NULL);
+    int fd = client_connect(host, NULL, 0);
+    size_t len = 0;
+    char frame[256];
+    (void)state;
+    rd_ws_drain(host->ws); /* it says goodbye, and the client does not */
+    assert_int_equal(client_read(fd, frame, &len), 8);
+    assert_int_equal(rd_ws_count(host->ws), 1);
+    rd_ws_cut(host->ws);
+    host_wait(host, &host->ended, 1);
+    assert_int_equal(client_read(fd, frame, &len), -1);
+    (void)close(fd);
+    host_stop(host);
+}
+
 static void test_stop_cuts(void **state)
 {
     struct host *host = host_start(NULL);
@@ -140,6 +157,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_limits_of_admission),
         cmocka_unit_test(test_going_away),
+        cmocka_unit_test(test_cut),
         cmocka_unit_test(test_stop_cuts),
         cmocka_unit_test(test_many_threads),
     };
