@@ -130,7 +130,7 @@ static void on_chunk(wslay_event_context_ptr wslay,
     size_t before = conn->message.len;
     rd_buf_append(&conn->message, chunk->data, chunk->data_length);
     conn->ws->incoming += conn->message.len - before;
-    if (rd_buf_err(&conn->message) != RD_OK || conn->ws->incoming > RD_LIMIT_WS_HELD) {
+    if (rd_buf_err(&conn->message) != RD_OK || conn->ws->incoming > conn->ws->options.held) {
         queue_close(conn, RD_WS_TRY_LATER, "out of memory for messages");
     }
 }

@@ -76,7 +76,7 @@ bool rd_ws_has_room(struct rd_ws_conn *conn)
     struct rd_ws *ws = conn->ws;
     (void)pthread_mutex_lock(&ws->lock);
     bool room =
-        conn->closed || (conn->queued < RD_WS_QUEUE_EVENTS && ws->outgoing < RD_LIMIT_WS_HELD / 2);
+        conn->closed || (conn->queued < RD_WS_QUEUE_EVENTS && ws->outgoing < ws->options.held / 2);
     (void)pthread_mutex_unlock(&ws->lock);
     return room;
 }
@@ -92,7 +92,7 @@ static bool append(struct rd_ws_conn *conn, struct rd_ws_out *chain, bool missab
         end = &out->next;
     }
     size_t max = missable ? (size_t)RD_WS_QUEUE_EVENTS : RD_LIMIT_WS_QUEUE;
-    size_t all = missable ? RD_LIMIT_WS_HELD / 2 : RD_LIMIT_WS_HELD;
+    size_t all = missable ? ws->options.held / 2 : ws->options.held;
     if (conn->queued + size > max || ws->outgoing + size > all) {
         return false;
     }
@@ -463,6 +463,7 @@ rd_err rd_ws_start(const struct rd_ws_options *options, struct rd_ws **ret)
     ws->options.pong_ms = or_else(options->pong_ms, PONG_MS);
     ws->options.close_ms = or_else(options->close_ms, CLOSE_MS);
     ws->options.check_ms = or_else(options->check_ms, CHECK_MS);
+    ws->options.held = options->held == 0 ? RD_LIMIT_WS_HELD : options->held;
     ws->epoll = epoll_create1(EPOLL_CLOEXEC);
     ws->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     ws->owners = rd_mem_alloc_array(RD_LIMIT_WS_CONNECTIONS, sizeof *ws->owners);

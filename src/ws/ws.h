@@ -57,11 +57,12 @@ void rd_ws_cancelled(struct rd_ws_ask *ask, rd_err err);
 
 struct rd_ws_options {
     struct rd_ws_host host;
-    /* Milliseconds; 0: as given. For tests. */
+    /* 0: as it says here; milliseconds. For tests. */
     unsigned ping_ms;  /* 20000: from one ping to the next */
     unsigned pong_ms;  /* 20000: for its answer */
     unsigned close_ms; /* 5000: for a close handshake */
     unsigned check_ms; /* 500: from one look at a key to the next */
+    size_t held;       /* RD_LIMIT_WS_HELD */
 };
 rd_err rd_ws_start(const struct rd_ws_options *options, struct rd_ws **ret) RD_MUST;
 /* Says 1001 (going away) to everybody and admits nobody. */

@@ -155,7 +155,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .options = {.host = {NULL, on_valid, on_submit, on_watch, on_unwatch, on_cancel, on_end},
                     .ping_ms = 1000,
                     .pong_ms = 1000,
-                    .close_ms = 1000},
+                    .close_ms = 1000,
+                    .held = RD_LIMIT_WS_HELD},
         .lock = PTHREAD_MUTEX_INITIALIZER,
     };
     if (ws.event == 0) {

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -301,6 +302,51 @@ static void test_no_room_for_a_last_event(void **state)
     host_stop(host);
 }
 
+static void test_memory_of_all_together(void **state)
+{
+    const struct rd_ws_options options = {.held = 600 * 1024};
+    struct host *host = host_start(&options);
+    int fds[2];
+    struct call *watches[2];
+    static char payload[FRAME_MAX];
+    size_t len = 0;
+    bool taken = true;
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        fds[i] = client_connect(host, NULL, 0);
+        watches[i] = subscribe(host, fds[i], i);
+    }
+    /* 300 KiB may wait for both together: what the first takes the second cannot have. */
+    assert_in_range(fill_queue(host, watches[0]), 2, 6);
+    host_event(host, watches[1], "preview", big, false, &taken);
+    assert_false(taken);
+    host_event(host, watches[1], "complete", "{}", true, NULL); /* the end has its own room */
+    assert_int_equal(client_read(fds[1], payload, &len), 1);
+    assert_non_null(strstr(payload, "\"type\":\"complete\""));
+    (void)close(fds[0]);
+    host_wait(host, &host->ended, 1);
+    /* What is read counts as well: a message of 500 KiB that does not end, and another one. */
+    int half = client_connect(host, NULL, 0);
+    memset(payload, 'x', sizeof payload);
+    client_frame(half, 0x01, payload, 500 * 1024);
+    client_text(half, ""); /* a text inside of a text: this one is at an end, and its memory free */
+    client_expect_close(half, 1002);
+    half = client_connect(host, NULL, 0);
+    client_frame(half, 0x01, payload, 500 * 1024);
+    client_frame(fds[1], 0x01, payload, 500 * 1024);
+    /* One of the two is over it, whichever comes second. */
+    int opcode = 0;
+    struct pollfd both[2] = {{.fd = half, .events = POLLIN}, {.fd = fds[1], .events = POLLIN}};
+    assert_int_equal(poll(both, 2, 20000), 1);
+    int loser = both[0].revents != 0 ? half : fds[1];
+    opcode = client_read(loser, payload, &len);
+    assert_int_equal(opcode, 8);
+    assert_int_equal((unsigned char)payload[0] << 8 | (unsigned char)payload[1], 1013);
+    (void)close(half);
+    (void)close(fds[1]);
+    host_stop(host);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -315,6 +361,7 @@ int main(void)
         cmocka_unit_test(test_watched_jobs_are_bounded),
         cmocka_unit_test(test_slow_reader_misses),
         cmocka_unit_test(test_no_room_for_a_last_event),
+        cmocka_unit_test(test_memory_of_all_together),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
