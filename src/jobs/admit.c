@@ -211,24 +211,27 @@ rd_err rd_jobs_adopt(struct rd_jobs *jobs, const struct rd_jobs_slot *slot,
     job->run = run->run;
     jobs->by_number[job->number] = job;
     rd_jobs_job_free(run);
-    write->change.row = job->row;
-    write->change.row.request = add->row.request; /* whole, also when too large to be kept */
-    write->change.row.request_len = add->row.request_len;
-    struct write *again = rd_jobs_write_new(&write->change);
-    if (again == NULL || rd_jobs_insert(jobs, job) != RD_OK) {
+    /* Its row, and that it has been leased: after a crash its next attempt is the second. */
+    const struct rd_job_write leased = {.kind = RD_WRITE_LEASE, .row = job->row};
+    struct write *lease = rd_jobs_write_new(&leased);
+    if (lease == NULL || rd_jobs_insert(jobs, job) != RD_OK) {
         rd_jobs_break(jobs); /* the run can neither go back nor on */
-        rd_mem_free(again);
+        rd_mem_free(lease);
+        rd_mem_free(write);
     } else {
-        again->job = job->number;
-        again->token = job->row.token;
-        again->created = fn;
-        again->ctx = ctx;
-        rd_jobs_write_add(jobs, again);
+        memcpy(write->change.row.id, job->row.id, sizeof job->row.id);
+        write->change.row.n = job->row.n;
+        write->change.row.status = RD_STATUS_RUNNING;
+        write->job = job->number;
+        write->token = job->row.token;
+        write->created = fn;
+        write->ctx = ctx;
+        rd_jobs_write_add(jobs, write);
+        rd_jobs_write_add(jobs, lease); /* its token is 0: the queue is not told */
         struct rd_queue_event event = {.kind = RD_EV_ADOPT, .job = job->number};
         struct rd_queue_result result;
         rd_jobs_step(jobs, &event, &result);
     }
-    rd_mem_free(write);
     rd_jobs_leave(jobs);
     return RD_OK;
 }
