@@ -85,16 +85,21 @@ bool rd_jobs_watched(struct rd_jobs *jobs, const struct rd_jobs_slot *slot)
     return watched;
 }
 
-/* A shutdown broke the run off: this attempt does not count. */
+/* A shutdown broke the run off: this attempt does not count. The queue is not told of its end,
+ * which might be the job's (its last attempt, its ttl); the next process has it as one that waits.
+ */
 static void give_back_attempt(struct rd_jobs *jobs, struct job *job)
 {
     struct rd_job_write change = {.kind = RD_WRITE_LEASE, .row = job->row};
     change.row.attempt -= change.row.attempt > 0 ? 1 : 0;
+    change.row.token++; /* a newer lease, of nobody: none is given any more */
     struct write *write = rd_jobs_write_new(&change);
-    if (write != NULL) {  /* without it one attempt fewer is left */
-        write->token = 0; /* of nobody: the queue is not told */
+    if (write != NULL) { /* without it one attempt fewer is left */
+        write->token = 0;
         rd_jobs_write_add(jobs, write);
     }
+    job->progress_ns = 0;
+    heartbeat(jobs, job, rd_clock_mono_ns()); /* its lease lasts longer than the shutdown */
 }
 
 void rd_jobs_done(struct rd_jobs *jobs, const struct rd_jobs_slot *slot,
@@ -124,8 +129,9 @@ void rd_jobs_done(struct rd_jobs *jobs, const struct rd_jobs_slot *slot,
         }
         if (outcome->outcome != RD_OUTCOME_OK && jobs->draining && !job->now_only &&
             !job->row.cancel) {
-            event.outcome = RD_OUTCOME_FAILED_AGAIN;
             give_back_attempt(jobs, job);
+            rd_jobs_leave(jobs);
+            return;
         }
     }
     struct rd_queue_result result;
