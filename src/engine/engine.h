@@ -37,6 +37,7 @@ struct rd_engine_report {
     uint64_t device_ns;
     enum rd_device_time_source source;
     char device[64]; /* "cpu", "cuda:0", "" when not told */
+    bool final;      /* it failed, and the same request would fail again: not to be repeated */
 };
 
 /* Where a run delivers. The owner (gateway) implements it; every function gets `ctx`. */

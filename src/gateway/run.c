@@ -77,12 +77,12 @@ const char *rd_run_message(const struct rd_run *run, rd_err err)
 
 /* ---- the end ---- */
 
-static enum rd_outcome outcome_of(rd_err err)
+static enum rd_outcome outcome_of(const struct rd_run *run, rd_err err)
 {
-    return err == RD_OK                  ? RD_OUTCOME_OK
-           : err == RD_ERR_CANCELLED     ? RD_OUTCOME_CANCELLED
-           : rd_err_info(err)->retriable ? RD_OUTCOME_FAILED_AGAIN
-                                         : RD_OUTCOME_FAILED;
+    return err == RD_OK                                        ? RD_OUTCOME_OK
+           : err == RD_ERR_CANCELLED                           ? RD_OUTCOME_CANCELLED
+           : rd_err_info(err)->retriable && !run->report.final ? RD_OUTCOME_FAILED_AGAIN
+                                                               : RD_OUTCOME_FAILED;
 }
 
 static void tell_queue(struct rd_run *run, rd_err err)
@@ -100,7 +100,7 @@ static void tell_queue(struct rd_run *run, rd_err err)
     err = rd_buf_err(&assets) != RD_OK ? RD_ERR_NO_MEMORY : err;
     const char *message = rd_run_message(run, err);
     const struct rd_jobs_outcome outcome = {
-        .outcome = outcome_of(err),
+        .outcome = outcome_of(run, err),
         .err = err,
         .message = message[0] == '\0' ? NULL : message,
         .assets = rd_buf_cstr(&assets),
@@ -279,7 +279,7 @@ static void on_done(void *ctx, rd_err err, const struct rd_why *why,
      * outcome is settled, because the queue orders it so. */
     if (clients) {
         const struct rd_jobs_outcome outcome = {
-            .outcome = outcome_of(err), .err = err, .device_ns = report->device_ns};
+            .outcome = outcome_of(run, err), .err = err, .device_ns = report->device_ns};
         rd_jobs_done(run->gateway->jobs, &run->slot, &outcome);
         rd_jobs_slot_free(run->gateway->jobs, run->slot.backend);
     }

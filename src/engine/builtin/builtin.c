@@ -80,6 +80,7 @@ static void work_on(struct rd_engine *engine, struct rd_engine_run *run)
     pthread_mutex_lock(&engine->lock);
     engine->active--;
     pthread_mutex_unlock(&engine->lock);
+    report.final = err == RD_ERR_BACKEND_FAILED; /* nothing here depends on the moment */
     run->job.sink.done(run->job.sink.ctx, err, why.text[0] != '\0' ? &why : NULL, &report);
     pthread_mutex_lock(&engine->lock);
     unlink_run(engine, run);

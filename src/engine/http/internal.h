@@ -79,6 +79,7 @@ struct rd_engine_run {
     bool told;
 
     rd_err err; /* what stopped the run; the first one counts */
+    bool final; /* it would stop another one too */
     struct rd_why why;
     uint64_t measured_ns, device_ns; /* over the outputs so far */
     bool all_told;

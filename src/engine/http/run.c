@@ -53,6 +53,13 @@ void rd_http_run_stop(struct rd_engine_run *run, rd_err err, const char *why)
     }
 }
 
+/* What the engine sends is no picture; it would send the same again. */
+static void no_picture(struct rd_engine_run *run, const char *why)
+{
+    run->final = run->final || run->err == RD_OK;
+    rd_http_run_stop(run, RD_ERR_BACKEND_FAILED, why);
+}
+
 /* ---- the answer arrives ---- */
 
 /* The value behind "Name:" when `line` is that header. */
@@ -137,12 +144,11 @@ static bool judge_head(struct rd_engine_run *run)
         struct rd_why why;
         (void)rd_why_set(&why, RD_OK, "the engine sent %s, not %s", shown,
                          rd_media_type(run->job.generation->media));
-        rd_http_run_stop(run, RD_ERR_BACKEND_FAILED, why.text);
+        no_picture(run, why.text);
     } else if (length < 0 && !run->chunked) {
-        rd_http_run_stop(run, RD_ERR_BACKEND_FAILED,
-                         "the engine's answer has neither Content-Length nor chunked coding");
+        no_picture(run, "the engine's answer has neither Content-Length nor chunked coding");
     } else if (length >= 0 && (uint64_t)length > RD_LIMIT_OBJECT_BYTES) {
-        rd_http_run_stop(run, RD_ERR_BACKEND_FAILED, "the engine's picture is too large");
+        no_picture(run, "the engine's picture is too large");
     }
     return run->err == RD_OK;
 }
@@ -151,8 +157,7 @@ static bool begin(struct rd_engine_run *run, const void *first)
 {
     enum rd_media media = run->job.generation->media;
     if (!rd_http_magic_is(first, media)) {
-        rd_http_run_stop(run, RD_ERR_BACKEND_FAILED,
-                         "the engine's body is not what its Content-Type says");
+        no_picture(run, "the engine's body is not what its Content-Type says");
         return false;
     }
     curl_off_t length = -1;
@@ -180,7 +185,7 @@ static bool picture_bytes(struct rd_engine_run *run, const char *data, size_t le
     uint64_t before = run->body_bytes;
     run->body_bytes += len;
     if (run->body_bytes > RD_LIMIT_OBJECT_BYTES) {
-        rd_http_run_stop(run, RD_ERR_BACKEND_FAILED, "the engine's picture is too large");
+        no_picture(run, "the engine's picture is too large");
         return false;
     }
     if (run->begun) {
@@ -399,6 +404,7 @@ static void judge_result(struct rd_engine_run *run, CURLcode code)
         struct rd_why why;
         rd_http_sanitise(run->snippet, run->snippet_len, text, sizeof text);
         rd_err err = rd_http_status_err(status);
+        run->final = run->err == RD_OK && err == RD_ERR_BACKEND_FAILED && status != 502;
         (void)rd_why_set(&why, err, "the engine answered %ld%s%s", status,
                          text[0] != '\0' ? ": " : "", text);
         rd_http_run_stop(run, err, why.text);
@@ -422,8 +428,7 @@ static void judge_result(struct rd_engine_run *run, CURLcode code)
     if (code != CURLE_OK) {
         rd_http_run_stop(run, RD_ERR_BACKEND_FAILED, curl_easy_strerror(code));
     } else if (!run->begun) {
-        rd_http_run_stop(run, RD_ERR_BACKEND_FAILED,
-                         "the engine's body is too short to be a picture");
+        no_picture(run, "the engine's body is too short to be a picture");
     }
 }
 
@@ -460,5 +465,6 @@ void rd_http_run_report(struct rd_engine_run *run)
         report.source = run->all_told ? RD_DEVICE_TIME_ENGINE : RD_DEVICE_TIME_MEASURED;
     }
     memcpy(report.device, run->device, sizeof report.device);
+    report.final = run->final;
     run->job.sink.done(run->job.sink.ctx, run->err, run->err == RD_OK ? NULL : &run->why, &report);
 }
