@@ -51,7 +51,8 @@ static const char *text_field(struct reader *r, const char *field, bool required
     return text;
 }
 
-static void read_model(struct reader *r)
+/* True: it is known what the generation's own fields are to be checked against. */
+static bool read_model(struct reader *r)
 {
     struct rd_run *run = r->run;
     const char *modality = text_field(r, "modality", false);
@@ -67,17 +68,18 @@ static void read_model(struct reader *r)
     }
     if (task != NULL && !rd_task_parse(task, &run->task)) {
         problem(r, "task", "enum", "one of t2i, i2i, edit, t2v, i2v");
-        return;
+        return false;
     }
     if (task == NULL) {
-        return;
+        return false;
     }
     run->modality = rd_task_modality(run->task);
     if (modality != NULL && strcmp(modality, rd_modality_name(run->modality)) != 0) {
         problem(r, "modality", "task", "image for t2i, i2i and edit; video for t2v and i2v");
     }
-    if (run->model != NULL && ((run->model->modalities & 1u << run->modality) == 0 ||
-                               (run->model->tasks & 1u << run->task) == 0)) {
+    bool does = run->model != NULL && (run->model->modalities & 1u << run->modality) != 0 &&
+                (run->model->tasks & 1u << run->task) != 0;
+    if (run->model != NULL && !does) {
         problem(r, "task", "model", "this model does not do this task; GET /models tells which");
     }
     if (run->modality == RD_MODALITY_VIDEO) {
@@ -85,6 +87,7 @@ static void read_model(struct reader *r)
     } else if (run->media == RD_MEDIA_MP4) {
         run->media = RD_MEDIA_PNG;
     }
+    return does;
 }
 
 static void read_priority(struct reader *r, enum rd_lane *ret)
@@ -222,6 +225,18 @@ static rd_err load(struct reader *r, const char *text, size_t len, struct rd_sub
     return RD_OK;
 }
 
+static void append(struct rd_problems *to, const struct rd_problems *from)
+{
+    to->dropped += from->dropped;
+    for (size_t i = 0; i < from->count; i++) {
+        if (to->count < RD_LIMIT_PROBLEMS) {
+            to->list[to->count++] = from->list[i];
+        } else {
+            to->dropped++;
+        }
+    }
+}
+
 rd_err rd_submission_read(struct rd_run *run, const char *text, size_t len, const char *key,
                           uint32_t random_seed, struct rd_submission *ret,
                           struct rd_problems *problems)
@@ -230,7 +245,7 @@ rd_err rd_submission_read(struct rd_run *run, const char *text, size_t len, cons
     struct rd_problems of_fields = {.count = 0};
     *ret = (struct rd_submission){.lane = RD_LANE_NORMAL, .webhook = ""};
     RD_TRY(load(&r, text, len, ret));
-    read_model(&r);
+    bool known = read_model(&r);
     read_priority(&r, &ret->lane);
     read_ttl(&r, &ret->ttl_ms);
     read_webhook(&r, &ret->webhook);
@@ -240,16 +255,14 @@ rd_err rd_submission_read(struct rd_run *run, const char *text, size_t len, cons
     RD_AUTO_BUF struct rd_buf own;
     rd_buf_init(&own, RD_JOB_REQUEST_MAX);
     RD_TRY(split(ret, &own));
-    if (run->model == NULL || problems->count > 0) {
+    if (!known) {
         return RD_ERR_INVALID_REQUEST;
     }
     struct rd_request_context context = {
         .format = format, .backend = backend, .random_seed = random_seed};
     rd_err err = rd_run_parse(run, rd_buf_cstr(&own), own.len, &context, &of_fields);
-    if (err != RD_OK) {
-        *problems = of_fields;
-    }
-    return err;
+    append(problems, &of_fields);
+    return err == RD_OK && problems->count > 0 ? RD_ERR_INVALID_REQUEST : err;
 }
 
 rd_err rd_submission_from_sync(struct rd_run *run, const char *body, size_t len,
