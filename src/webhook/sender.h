@@ -29,7 +29,7 @@ rd_err rd_webhook_configure(struct rd_webhook_sender *sender,
 /* There is something new to send. Any thread; cheap, never waits. */
 void rd_webhook_wake(struct rd_webhook_sender *sender);
 /* Tries that run get a moment to end, then they are broken off, to be made again after the next
- * start. Tests that wait are answered (CANCELLED). NULL is fine. */
+ * start. Tests that wait are answered (CANCELLED). Nobody calls in any more. NULL is fine. */
 void rd_webhook_stop(struct rd_webhook_sender *sender);
 
 /* A signed test message at once, by the same way as the others but for the outbox: it is tried
