@@ -8,6 +8,7 @@ import re
 import subprocess
 from dataclasses import dataclass
 
+import queue_rows
 import servers
 from rows import CONNECTIONS
 
@@ -38,7 +39,7 @@ signer), from `/proc/PID/stat`; for relaxed durability with the work that it had
 column says how full the one core was that wrk, or the engine, could use: at 1.0 they are what is measured.
 
 ## What runs
-`make bench` installs nginx and wrk where they are missing, builds (release) and runs `bench/run.py`.
+`make bench` installs nginx, wrk and beanstalkd where they are missing, builds (release) and runs `bench/run.py`.
 
 - **The engine that answers at once**: `bench-origin`, one thread, answers each POST with bytes that all
   differ, as `image/png`. The gateway reaches it as an engine of `type: http`:
@@ -64,6 +65,16 @@ column says how full the one core was that wrk, or the engine, could use: at 1.0
 - **Memory**: `VmRSS` of `/proc/PID/status` and `Pss` of `smaps_rollup`, gateway and signer together, when
   three readings agree; {connections:,} connections for the figure of one.
 - **Start**: from before `fork` to the first 200, asked as soon as `listening on` is printed.
+- **The queue**: `bench-enqueue`, {clients} connections, each of which sends the next job when the last one was
+  answered; to the gateway as `POST /queue` with a key, to beanstalkd ({beanstalkd_version}) as `put` with the same
+  bytes. Both answer after a sync: beanstalkd runs with `-b DIR -f0`. The gateway's limits are lifted, and nothing
+  serves the model, so that every job waits, as it does with beanstalkd:
+```yaml
+{queue}```
+- **Started, cancelled**: a scripted engine with one slot that takes a request and never answers; one client.
+- **Event streams**: `bench-streams` opens {streams:,} of `GET /jobs/ID/events`, waits for the first event of each,
+  and reads them all on one thread.
+- **A million jobs**: `bench-fill` writes them through the store; the gateway is killed under load, and started.
 
 The commands that `bench/run.py` starts, so that a single figure can be looked at by hand:
 ```sh
@@ -75,6 +86,10 @@ BENCH_KEY=$(cat DIR/admin.key) BENCH_BODY='{body}' \\
 wrk -t1 -c{slots} -d3s -s bench/wrk.lua http://127.0.0.1:PORT/a/ASSET
 build/bench/bench-latency PORT REQUEST RATE 3 {slots}
 build/bench/cas_ingest DIR 65536,16777216 MIB ROUNDS
+build/bench/bench-enqueue http:202 PORT REQUEST {clients} 3
+build/bench/bench-enqueue beanstalk PORT PUT {clients} 3
+build/bench/bench-streams PORT REQUEST TRIGGER {streams}
+build/bench/bench-fill DIR 1000000
 ```
 
 ## What the figures do not say
@@ -91,6 +106,7 @@ build/bench/cas_ingest DIR 65536,16777216 MIB ROUNDS
   time; it does not see the bytes go out, and its percentiles are interpolated inside histogram buckets.
 - The bare append waits for each of its syncs alone; the store has several writes on the way. So with large
   objects a ratio over 1 is no contradiction.
+- beanstalkd syncs each job by itself, the gateway many at once: with one client at a time they would be closer.
 - Short turns do not show what compaction, retention or a full disk cost.
 """
 
@@ -143,9 +159,10 @@ def machine(bench):
     nginx = says(bench.nginx, "-v").replace("nginx version: ", "")
     # "wrk debian/4.1.0-3+b2 [epoll] Copyright ...": the version is the second word
     wrk = " ".join(says("wrk", "-v").split()[:2])
+    beanstalkd = says("beanstalkd", "-v") or "beanstalkd"
     return {"text": f"{os.cpu_count()} cores ({cpu}), {memory:.0f} GiB of memory, {system}, kernel "
-                    f"{platform.release()}; data on {disk(bench.work)}; {nginx}, {wrk}.",
-            "nginx": nginx or "nginx"}
+                    f"{platform.release()}; data on {disk(bench.work)}; {nginx}, {wrk}, {beanstalkd}.",
+            "nginx": nginx or "nginx", "beanstalkd": beanstalkd}
 
 
 def noise(run):
@@ -184,5 +201,7 @@ def text(report, about, run, short):
     return PAGE.format(wall_s=run.wall_s, date=date, commit=commit(), machine=about["text"],
                        noise=noise(run), table=report.table(), details=report.detail_table(),
                        slots=servers.SLOTS, nginx_version=about["nginx"], connections=CONNECTIONS,
+                       clients=queue_rows.CLIENTS, streams=queue_rows.STREAMS, queue=queue_rows.CONFIG,
+                       beanstalkd_version=about["beanstalkd"],
                        body=servers.BODY, path=servers.MODEL_PATH,
                        **examples())

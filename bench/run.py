@@ -3,7 +3,7 @@
 
     bench/run.py [--build DIR] [--write] [--quick] [--only ROW,...] [--list]
 
-Prints the table, and with --write also makes docs/benchmarks.md of it. Takes under 6 minutes; --quick, a
+Prints the table, and with --write also makes docs/benchmarks.md of it. Takes under 10 minutes; --quick, a
 minute or so, only shows that everything works. The parts: rows.py measures, load.py runs contests under
 wrk, servers.py starts what is measured, procs.py keeps and reads processes, report.py prints.
 
@@ -22,6 +22,7 @@ import tempfile
 import time
 
 import document
+import queue_rows
 import rows
 from procs import TICKS, BenchError, dead, guard, stop_all
 from report import Report
@@ -29,9 +30,9 @@ from report import Report
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 ROUNDS, SECONDS = 5, 3
 FREE_BYTES_MIN = 10 << 30
-DESCRIPTORS = rows.CONNECTIONS + 200
+DESCRIPTORS = queue_rows.STREAMS + 500
 
-# name, seconds at most, what runs. Together under six minutes.
+# name, seconds at most, what runs. Together under ten minutes.
 PARTS = (
     ("start", 10, rows.start),
     ("memory", 20, rows.memory),
@@ -41,6 +42,11 @@ PARTS = (
     ("proxy-1.5m", 95, lambda b, r, s: rows.proxied(b, r, rows.MB15, s)),
     ("asset-64k", 28, lambda b, r, s: rows.assets(b, r, rows.KIB64, s)),
     ("asset-1.5m", 28, lambda b, r, s: rows.assets(b, r, rows.MB15, s)),
+    ("enqueue", 45, queue_rows.enqueue),
+    ("started", 20, queue_rows.started),
+    ("streams", 30, queue_rows.streams),
+    ("million", 60, queue_rows.million),
+    ("polling", 28, queue_rows.polling),
 )
 
 
@@ -69,9 +75,10 @@ class Bench:
 
     def check(self):
         needed = ("src/gateway/render-gateway", "src/signer/render-signer", "bench/bench-origin",
-                  "bench/bench-latency", "bench/cas_ingest")
+                  "bench/bench-latency", "bench/cas_ingest", "bench/bench-enqueue", "bench/bench-streams", "bench/bench-fill")
         missing = [str(self.build / name) for name in needed if not (self.build / name).exists()]
-        missing += [name for name, there in (("nginx", self.nginx), ("wrk", shutil.which("wrk")))
+        missing += [name for name, there in (("nginx", self.nginx), ("wrk", shutil.which("wrk")),
+                                             ("beanstalkd", shutil.which("beanstalkd")))
                     if not there]
         if missing:
             raise BenchError(f"missing: {', '.join(missing)}; 'make bench' builds and installs them")

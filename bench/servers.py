@@ -14,7 +14,7 @@ import shutil
 import socket
 import subprocess
 
-from procs import BenchError, Child, tail, wait_until
+from procs import BenchError, Child, children, tail, wait_until
 
 MODEL_PATH = "/image/flux/schnell/t2i"
 BODY = '{"prompt": "a lighthouse in the snow", "steps": 4}'
@@ -108,14 +108,18 @@ class Gateway:
     def __init__(self, bench, config=None):
         self.dir = bench.folder("gateway")
         self.data = os.path.join(self.dir, "data")
-        argv = [str(bench.build / "src/gateway/render-gateway"), "--data", self.data, "--listen",
-                "127.0.0.1:0"]
+        self.argv, self.log = [str(bench.build / "src/gateway/render-gateway"), "--data", self.data, "--listen",
+                               "127.0.0.1:0"], bench.log
         if config is not None:
             path = os.path.join(self.dir, "gateway.yaml")
             with open(path, "w", encoding="utf-8") as file:
                 file.write(config)
-            argv += ["--config", path]
-        self.child = Child(argv, bench.log)
+            self.argv += ["--config", path]
+        self.start()
+
+    def start(self):
+        """Once more, on the same data."""
+        self.child = Child(self.argv, self.log)
         self.port = int(self.child.line("listening on http://127.0.0.1:"))
         with open(os.path.join(self.data, "admin.key"), encoding="ascii") as file:
             self.key = file.read().strip()
@@ -143,11 +147,23 @@ class Gateway:
             raise BenchError(f"a generation was answered with {status}: {content[:300]!r}")
         return headers, content
 
-    def stop(self):
+    def halt(self):
+        """Its data stays."""
         code = self.child.stop()
+        if code != 0:
+            raise BenchError(f"render-gateway ended with {code}: {tail(self.log)}")
+
+    def kill(self):
+        """With SIGKILL; its data stays."""
+        self.child.popen.kill()
+        self.child.popen.wait()
+        self.child.stop()
+
+    def stop(self):
+        code = self.child.stop() if self.child in children else 0
         shutil.rmtree(self.dir, ignore_errors=True)
         # The next turn must not pay for what this one leaves to the disk.
         subprocess.run(["sync", "-f", os.path.dirname(self.dir)], check=False)
         if code != 0:
-            raise BenchError(f"render-gateway ended with {code}: {tail(self.child.log)}")
+            raise BenchError(f"render-gateway ended with {code}: {tail(self.log)}")
 

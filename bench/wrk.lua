@@ -1,11 +1,13 @@
 -- SPDX-License-Identifier: Apache-2.0
--- For wrk: POSTs BENCH_BODY with BENCH_KEY, or GETs when there is no body; one line of JSON at the end.
-local body = os.getenv("BENCH_BODY")
+-- For wrk: POSTs BENCH_BODY, or GETs when there is none, with BENCH_KEY when there is one; one line of JSON at the end.
+local body, key = os.getenv("BENCH_BODY"), os.getenv("BENCH_KEY")
 if body then
     wrk.method = "POST"
     wrk.body = body
     wrk.headers["Content-Type"] = "application/json"
-    wrk.headers["Authorization"] = "Bearer " .. os.getenv("BENCH_KEY")
+end
+if key then
+    wrk.headers["Authorization"] = "Bearer " .. key
 end
 
 function done(summary, latency)
