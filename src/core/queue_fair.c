@@ -19,7 +19,7 @@
  * however long that while is. For a start happens at the least virtual time, so times in one heap
  * are apart by at most one charge and the corrections that are out, S of each sign; and what a flow
  * was charged differs from what its ended runs took by at most its S runs before and after.
- * tests/simulate checks it. */
+ * tests/simulate holds it to a third of that. */
 #include "core/admission.h"
 #include "core/queue_internal.h"
 
