@@ -24,6 +24,7 @@ struct rd_queue *rd_queue_init(void *memory, const struct rd_queue_config *confi
 {
     struct rd_queue *queue = memory;
     queue->config = *config;
+    queue->token = config->token_last;
     if (queue->config.attempts_max == 0) {
         queue->config.attempts_max = 1;
     }

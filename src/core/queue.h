@@ -117,12 +117,11 @@ struct rd_tenant_limits {
 };
 
 struct rd_queue_config {
-    uint32_t attempts_max;   /* >= 1; contract: 4 (three retries) */
-    uint64_t retry_first_ns; /* 1 s; doubles each time, plus up to as much again of jitter */
-    uint64_t retry_max_ns;   /* never longer than this */
-    uint64_t token_last;     /* the highest token ever given; the next one is higher */
-    uint64_t
-        stop_patience_ns; /* STOPPING this long: the job ends cancelled, the slot stays taken */
+    uint32_t attempts_max;     /* >= 1; contract: 4 (three retries) */
+    uint64_t retry_first_ns;   /* 1 s; doubles each time, plus up to as much again of jitter */
+    uint64_t retry_max_ns;     /* never longer than this */
+    uint64_t stop_patience_ns; /* STOPPING so long ends cancelled; the slot stays taken */
+    uint64_t token_last; /* the highest in any row: no token of before a restart is used again */
 };
 
 enum rd_queue_event_kind {

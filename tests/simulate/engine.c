@@ -100,6 +100,18 @@ static void done(struct world *w, uint32_t number)
     sim_step(w, &event, run->id);
 }
 
+/* The answer to a run that an earlier life of the process started: of no use to anybody. */
+void sim_engine_ghost(struct world *w, uint32_t number)
+{
+    const struct run *run = &w->runs[number];
+    const struct rd_queue_event event = {.kind = RD_EV_DONE,
+                                         .job = run->number,
+                                         .token = run->token,
+                                         .outcome = RD_OUTCOME_OK,
+                                         .device_ns = SECOND};
+    sim_step(w, &event, run->id);
+}
+
 void sim_engine_happens(struct world *w, enum happening what, uint32_t number)
 {
     const struct run *run = &w->runs[number];

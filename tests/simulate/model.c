@@ -641,7 +641,6 @@ void sim_model_crash(struct world *w)
             w->shares[c][lane] = (struct shares){.took_us = {0}};
         }
     }
-    w->token = 0;
     w->starts = 0;
     for (uint32_t c = 1; c <= CLASSES; c++) {
         w->served[c] = 0;

@@ -230,6 +230,7 @@ MUTANTS = {
         "    if (state != RD_JOB_RUNNING && state != RD_JOB_STOPPING) {\n        return;",
         "    if (state == RD_JOB_ACCEPTED) {\n        return;"),
     # restart and adoption
+    "tokens begin anew": ("queue.c", "    queue->token = config->token_last;\n", ""),
     "a restart forgets cancels": (
         "queue_admit.c",
         "    if (event->cancel || it->attempt >=",

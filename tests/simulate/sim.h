@@ -253,6 +253,7 @@ void sim_store_crash(struct world *w);
 
 void sim_engine_run(struct world *w, uint32_t id, const struct rd_queue_action *action);
 void sim_engine_stop(struct world *w, uint64_t token);
+void sim_engine_ghost(struct world *w, uint32_t run);
 void sim_engine_happens(struct world *w, enum happening what, uint32_t run);
 
 /* ---- clients.c ---- */

@@ -205,6 +205,7 @@ static bool start_process(struct world *w)
         sim_broken(w, "there is memory for the queue", 0);
         return false;
     }
+    w->config.token_last = w->token;
     w->queue = rd_queue_init(memory, &w->config);
     w->core_ns = w->now_ns - w->behind_ns;
     w->tick_ns = NEVER;
@@ -311,7 +312,7 @@ static void make_world(struct world *w)
 static bool of_this_life(const struct world *w, const struct entry *entry)
 {
     return entry->life == w->life || entry->what == HAPPEN_CLIENT || entry->what == HAPPEN_CHAOS ||
-           entry->what == HAPPEN_BACK;
+           entry->what == HAPPEN_BACK || entry->what == HAPPEN_DONE;
 }
 
 static void happen(struct world *w, const struct entry *entry)
@@ -344,8 +345,14 @@ static void happen(struct world *w, const struct entry *entry)
     case HAPPEN_BACK:
         sim_back(w, entry->a);
         break;
-    case HAPPEN_HEARTBEAT:
     case HAPPEN_DONE:
+        if (entry->life != w->life) {
+            sim_engine_ghost(w, entry->a);
+            break;
+        }
+        sim_engine_happens(w, entry->what, entry->a);
+        break;
+    case HAPPEN_HEARTBEAT:
     case HAPPEN_AGAIN:
     case HAPPEN_SLOT:
         sim_engine_happens(w, entry->what, entry->a);

@@ -501,6 +501,20 @@ static void rows_after_a_restart(void **state)
     assert_int_equal(look(jobs[1]).attempt, 2);
 }
 
+/* A result of a run from before the restart fits no lease of after it. */
+static void tokens_go_on_after_a_restart(void **state)
+{
+    (void)state;
+    const struct rd_queue_config config = {.attempts_max = 4, .token_last = 77};
+    queue = rd_queue_init(queue, &config);
+    const uint32_t job = queued(1);
+    assert_int_equal(look(job).token, 78);
+    (void)leased(job);
+    STEP(DONE, .job = job, .token = 1, .outcome = RD_OUTCOME_OK);
+    assert_true(r.stale);
+    assert_int_equal(state_of(job), RD_JOB_RUNNING);
+}
+
 static void more_actions_than_room(void **state)
 {
     (void)state;
@@ -566,6 +580,7 @@ int main(void)
         TEST(a_run_of_the_sync_tier),
         TEST(a_run_is_adopted),
         TEST(rows_after_a_restart),
+        TEST(tokens_go_on_after_a_restart),
         TEST(more_actions_than_room),
         TEST(a_clock_that_stands_still_or_goes_back),
     };
