@@ -269,6 +269,26 @@ static void a_wait_has_a_longest(void **state)
     }
 }
 
+/* At least one attempt, and no pause without an end. */
+static void a_configuration_that_makes_no_sense(void **state)
+{
+    (void)state;
+    struct rd_queue_config config = {.attempts_max = 0};
+    queue = rd_queue_init(queue, &config);
+    uint32_t job = queued(1);
+    STEP(DONE, .job = job, .token = running(job), .outcome = RD_OUTCOME_FAILED_AGAIN);
+    assert_int_equal(only(RD_ACT_WRITE_END, job)->end, RD_END_ERROR);
+    STEP(SLOT, .backend = 1);
+    config = (struct rd_queue_config){.attempts_max = 2,
+                                      .retry_first_ns = UINT64_MAX,
+                                      .retry_max_ns = UINT64_MAX,
+                                      .token_last = 1};
+    queue = rd_queue_init(queue, &config);
+    job = queued(1);
+    STEP(DONE, .job = job, .token = running(job), .outcome = RD_OUTCOME_FAILED_AGAIN);
+    assert_int_equal(only(RD_ACT_RETRY, job)->wait_ns, 86400 * SECOND);
+}
+
 static void failures_that_are_final(void **state)
 {
     (void)state;
@@ -572,6 +592,7 @@ int main(void)
         TEST(a_lease_lost_too_often),
         TEST(failures_are_repeated_with_growing_waits),
         TEST(a_wait_has_a_longest),
+        TEST(a_configuration_that_makes_no_sense),
         TEST(failures_that_are_final),
         TEST(cancel_before_there_is_an_engine),
         TEST(cancel_of_a_run),
