@@ -19,7 +19,7 @@
 #include "base/mem.h"
 #include "jobs/jobs.h"
 
-enum { MESSAGE_MAX = 256, BUCKETS = 12, KINDS = 8 };
+enum { BUCKETS = 12, KINDS = 8 };
 
 struct event {
     uint64_t id;
@@ -84,7 +84,7 @@ struct job {
     uint64_t accepted_ns, started_ns, progress_ns /* last heartbeat */, reported_ns;
     /* what rd_jobs_done said, until the end is written */
     rd_err err;
-    char message[MESSAGE_MAX];
+    char *message; /* owned; NULL: the error's own text */
     /* events */
     uint64_t event_last;
     struct ring *ring; /* owned; NULL until somebody watches or it runs */
@@ -93,6 +93,12 @@ struct job {
     /* those who wait for its cancelling to be durable */
     struct waiter *cancels;
     struct job *ended_next, *ended_prev;
+};
+
+/* The hash stands beside, so that the table grows without looking at a million jobs. */
+struct by_id {
+    struct job *job; /* NULL: free */
+    uint32_t hash;
 };
 
 struct waiter {
@@ -127,7 +133,7 @@ struct rd_jobs {
     bool going, draining, closing, broken;
     uint64_t next_n;
     struct job **by_number; /* RD_QUEUE_JOBS_MAX + 1, mapped: touched as used */
-    struct job **by_id;     /* open addressing, power of two */
+    struct by_id *by_id;    /* open addressing, power of two */
     size_t by_id_cap, by_id_count;
     struct job *ended_newest, *ended_oldest;
     size_t ended_count, requests_kept;

@@ -127,8 +127,7 @@ static void settle(struct rd_jobs *jobs, struct job *job, const struct rd_queue_
     rd_err err = ends[action->end].err == RD_OK ? job->err : ends[action->end].err;
     const struct rd_err_info *info = rd_err_info(err);
     const char *text = ends[action->end].text;
-    text = text == NULL && action->end == RD_END_ERROR && job->message[0] != '\0' ? job->message
-                                                                                  : text;
+    text = text == NULL && action->end == RD_END_ERROR ? job->message : text;
     RD_AUTO_BUF struct rd_buf error;
     rd_buf_init(&error, RD_KIB(4));
     rd_buf_printf(&error, "{\"code\":\"%s\",\"message\":", info->code);
@@ -393,7 +392,7 @@ void rd_jobs_close(struct rd_jobs *jobs)
     }
     rd_jobs_writer_stop(jobs);
     for (size_t i = 0; i < jobs->by_id_cap; i++) {
-        rd_jobs_job_free(jobs->by_id[i]);
+        rd_jobs_job_free(jobs->by_id[i].job);
     }
     while (jobs->watches != NULL) {
         struct rd_jobs_watch *watch = jobs->watches;
@@ -433,7 +432,6 @@ static bool restore(void *ctx, const struct rd_job_row *row)
         return false;
     }
     job->row.status = RD_STATUS_QUEUED;
-    job->accepted_ns = rd_clock_mono_ns();
     /* Its time in the queue is counted by the wall clock over a restart, and from here on by the
      * monotonic one. What ran already may not expire any more. */
     uint64_t left_ms = 0;

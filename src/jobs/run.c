@@ -3,7 +3,6 @@
  * What a run tells: that it can be stopped, how far it is, how it ended. A run whose token is not
  * its job's any more (it lost its lease, or was given up) talks to nobody. */
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -119,8 +118,8 @@ void rd_jobs_done(struct rd_jobs *jobs, const struct rd_jobs_slot *slot,
         job->run = NULL;
         job->err = outcome->err;
         job->row.device_source = outcome->device_source;
-        (void)snprintf(job->message, sizeof job->message, "%s",
-                       outcome->message == NULL ? "" : outcome->message);
+        rd_mem_free(job->message);
+        job->message = outcome->message == NULL ? NULL : rd_mem_strdup(outcome->message);
         if (outcome->outcome == RD_OUTCOME_OK && !job->now_only) {
             rd_mem_free(job->result);
             job->result = rd_mem_strdup(outcome->assets == NULL ? "[]" : outcome->assets);

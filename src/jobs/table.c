@@ -10,13 +10,13 @@
 enum { BY_ID_FIRST = 1024 };
 
 /* Ids are random in their last digits, and nobody but us makes them: no keyed hash is needed. */
-static size_t place(const struct rd_jobs *jobs, const char *id)
+static uint32_t hash_of(const char *id)
 {
     uint64_t hash = 14695981039346656037u; /* FNV-1a */
     for (const char *p = id; *p != '\0'; p++) {
         hash = (hash ^ (uint8_t)*p) * 1099511628211u;
     }
-    return (size_t)(hash ^ hash >> 32) & (jobs->by_id_cap - 1);
+    return (uint32_t)(hash ^ hash >> 32);
 }
 
 struct job *rd_jobs_find(struct rd_jobs *jobs, const char *id)
@@ -24,21 +24,24 @@ struct job *rd_jobs_find(struct rd_jobs *jobs, const char *id)
     if (jobs->by_id_cap == 0) {
         return NULL;
     }
-    for (size_t i = place(jobs, id); jobs->by_id[i] != NULL; i = (i + 1) & (jobs->by_id_cap - 1)) {
-        if (strcmp(jobs->by_id[i]->row.id, id) == 0) {
-            return jobs->by_id[i];
+    size_t mask = jobs->by_id_cap - 1;
+    uint32_t hash = hash_of(id);
+    for (size_t i = hash & mask; jobs->by_id[i].job != NULL; i = (i + 1) & mask) {
+        if (jobs->by_id[i].hash == hash && strcmp(jobs->by_id[i].job->row.id, id) == 0) {
+            return jobs->by_id[i].job;
         }
     }
     return NULL;
 }
 
-static void put(struct rd_jobs *jobs, struct job *job)
+static void put(struct rd_jobs *jobs, const struct by_id *entry)
 {
-    size_t i = place(jobs, job->row.id);
-    while (jobs->by_id[i] != NULL) {
-        i = (i + 1) & (jobs->by_id_cap - 1);
+    size_t mask = jobs->by_id_cap - 1;
+    size_t i = entry->hash & mask;
+    while (jobs->by_id[i].job != NULL) {
+        i = (i + 1) & mask;
     }
-    jobs->by_id[i] = job;
+    jobs->by_id[i] = *entry;
 }
 
 rd_err rd_jobs_insert(struct rd_jobs *jobs, struct job *job)
@@ -46,21 +49,22 @@ rd_err rd_jobs_insert(struct rd_jobs *jobs, struct job *job)
     if (jobs->by_id_count * 2 >= jobs->by_id_cap) {
         size_t old_cap = jobs->by_id_cap;
         size_t cap = old_cap == 0 ? BY_ID_FIRST : old_cap * 2;
-        struct job **bigger = rd_mem_alloc_array(cap, sizeof(struct job *));
+        struct by_id *bigger = rd_mem_alloc_array(cap, sizeof *bigger);
         if (bigger == NULL) {
             return RD_ERR_NO_MEMORY;
         }
-        struct job **old = jobs->by_id;
+        struct by_id *old = jobs->by_id;
         jobs->by_id = bigger;
         jobs->by_id_cap = cap;
         for (size_t i = 0; i < old_cap; i++) {
-            if (old[i] != NULL) {
-                put(jobs, old[i]);
+            if (old[i].job != NULL) {
+                put(jobs, &old[i]);
             }
         }
         rd_mem_free(old);
     }
-    put(jobs, job);
+    const struct by_id entry = {job, hash_of(job->row.id)};
+    put(jobs, &entry);
     jobs->by_id_count++;
     return RD_OK;
 }
@@ -72,20 +76,20 @@ static void remove_id(struct rd_jobs *jobs, const struct job *job)
         return;
     }
     size_t mask = jobs->by_id_cap - 1;
-    size_t hole = place(jobs, job->row.id);
-    while (jobs->by_id[hole] != job) {
-        if (jobs->by_id[hole] == NULL) {
+    size_t hole = hash_of(job->row.id) & mask;
+    while (jobs->by_id[hole].job != job) {
+        if (jobs->by_id[hole].job == NULL) {
             return; /* it is not in the table: a run of the sync tier */
         }
         hole = (hole + 1) & mask;
     }
-    jobs->by_id[hole] = NULL;
+    jobs->by_id[hole].job = NULL;
     jobs->by_id_count--;
-    for (size_t i = (hole + 1) & mask; jobs->by_id[i] != NULL; i = (i + 1) & mask) {
-        size_t home = place(jobs, jobs->by_id[i]->row.id);
+    for (size_t i = (hole + 1) & mask; jobs->by_id[i].job != NULL; i = (i + 1) & mask) {
+        size_t home = jobs->by_id[i].hash & mask;
         if (((i - home) & mask) >= ((i - hole) & mask)) {
             jobs->by_id[hole] = jobs->by_id[i];
-            jobs->by_id[i] = NULL;
+            jobs->by_id[i].job = NULL;
             hole = i;
         }
     }
@@ -100,6 +104,7 @@ void rd_jobs_job_free(struct job *job)
     rd_mem_free(job->webhook);
     rd_mem_free(job->request_id);
     rd_mem_free(job->result);
+    rd_mem_free(job->message);
     rd_jobs_ring_free(job->ring);
     rd_mem_free(job);
 }
