@@ -3,7 +3,22 @@
  * The circuit breaker. See breaker.h. */
 #include "core/breaker.h"
 
+/*@ // The sums of the first n slots, for the loop that adds them up.
+    logic integer sum_total{L}(struct rd_breaker *b, integer n) =
+      n <= 0 ? 0 : sum_total(b, n - 1) + slot_total(b, n - 1);
+    logic integer sum_failed{L}(struct rd_breaker *b, integer n) =
+      n <= 0 ? 0 : sum_failed(b, n - 1) + slot_failed(b, n - 1);
+    lemma total_of_ten{L}: \forall struct rd_breaker *b;
+      sum_total(b, RD_BREAKER_SLOTS) == breaker_total(b);
+    lemma failed_of_ten{L}: \forall struct rd_breaker *b;
+      sum_failed(b, RD_BREAKER_SLOTS) == breaker_failed(b); */
+
 /* The time, which never goes back. */
+/*@ requires \valid(breaker) && breaker_valid(breaker);
+    terminates \true;
+    assigns breaker->now_ns;
+    ensures breaker_valid(breaker);
+    ensures breaker->now_ns == \max(now_ns, \old(breaker->now_ns)) && \result == breaker->now_ns; */
 static uint64_t advance(struct rd_breaker *breaker, uint64_t now_ns)
 {
     if (now_ns > breaker->now_ns) {
@@ -12,6 +27,14 @@ static uint64_t advance(struct rd_breaker *breaker, uint64_t now_ns)
     return breaker->now_ns;
 }
 
+/*@ requires \valid(breaker);
+    terminates \true;
+    assigns breaker->state, breaker->since_ns, breaker->period, breaker->probes,
+      breaker->successes;
+    ensures breaker->state == state && breaker->probes == 0 && breaker->period >= 1;
+    ensures breaker_entered{Pre, Post}(breaker) && breaker_same_slots{Pre, Post}(breaker);
+    ensures breaker_total(breaker) == \old(breaker_total(breaker));
+    ensures breaker_failed(breaker) == \old(breaker_failed(breaker)); */
 static void enter(struct rd_breaker *breaker, enum rd_breaker_state state)
 {
     breaker->state = state;
@@ -19,10 +42,25 @@ static void enter(struct rd_breaker *breaker, enum rd_breaker_state state)
     breaker->period = breaker->period < UINT64_MAX ? breaker->period + 1 : 1;
     breaker->probes = 0;
     breaker->successes = 0;
+    /*@ assert \forall integer i; 0 <= i < RD_BREAKER_SLOTS ==>
+          slot_total(breaker, i) == \at(slot_total(breaker, i), Pre) &&
+          slot_failed(breaker, i) == \at(slot_failed(breaker, i), Pre); */
+    //@ assert breaker_total(breaker) == \at(breaker_total(breaker), Pre);
+    //@ assert breaker_failed(breaker) == \at(breaker_failed(breaker), Pre);
 }
 
+/*@ requires \valid(breaker);
+    terminates \true;
+    assigns breaker->slots[0 .. RD_BREAKER_SLOTS - 1];
+    ensures breaker_empty(breaker);
+    ensures \forall integer i; 0 <= i < RD_BREAKER_SLOTS ==> breaker->slots[i].epoch == 0; */
 static void clear(struct rd_breaker *breaker)
 {
+    /*@ loop invariant 0 <= i <= RD_BREAKER_SLOTS;
+        loop invariant \forall integer j; 0 <= j < i ==> breaker->slots[j].total == 0 &&
+          breaker->slots[j].failed == 0 && breaker->slots[j].epoch == 0;
+        loop assigns i, breaker->slots[0 .. RD_BREAKER_SLOTS - 1];
+        loop variant RD_BREAKER_SLOTS - i; */
     for (uint32_t i = 0; i < RD_BREAKER_SLOTS; i++) {
         breaker->slots[i].epoch = 0;
         breaker->slots[i].total = 0;
@@ -31,6 +69,11 @@ static void clear(struct rd_breaker *breaker)
 }
 
 /* Counts one result into the slot of the current time. */
+/*@ requires \valid(breaker) && breaker_valid(breaker);
+    terminates \true;
+    assigns breaker->slots[breaker->now_ns / RD_BREAKER_SLOT_NS % RD_BREAKER_SLOTS];
+    ensures breaker_valid(breaker);
+    ensures breaker_counted{Pre, Post}(breaker, breaker_epoch(breaker->now_ns), ok ? 0 : 1); */
 static void count(struct rd_breaker *breaker, bool ok)
 {
     uint64_t epoch = breaker->now_ns / RD_BREAKER_SLOT_NS;
@@ -47,11 +90,20 @@ static void count(struct rd_breaker *breaker, bool ok)
 }
 
 /* Enough results in the window, and at least half of them failures. */
+/*@ requires \valid_read(breaker) && breaker_valid(breaker);
+    terminates \true;
+    assigns \nothing;
+    ensures \result <==> breaker_failing(breaker); */
 static bool is_failing(const struct rd_breaker *breaker)
 {
     uint64_t epoch = breaker->now_ns / RD_BREAKER_SLOT_NS;
     uint64_t total = 0;
     uint64_t failed = 0;
+    /*@ loop invariant 0 <= i <= RD_BREAKER_SLOTS;
+        loop invariant total == sum_total(breaker, i) && total <= i * UINT32_MAX;
+        loop invariant failed == sum_failed(breaker, i) && failed <= total;
+        loop assigns i, total, failed;
+        loop variant RD_BREAKER_SLOTS - i; */
     for (uint32_t i = 0; i < RD_BREAKER_SLOTS; i++) {
         if (epoch - breaker->slots[i].epoch < RD_BREAKER_SLOTS) {
             total += breaker->slots[i].total;
@@ -105,6 +157,71 @@ bool rd_breaker_ready(const struct rd_breaker *breaker, uint64_t now_ns)
     return lasted < RD_BREAKER_VERDICT_NS && breaker->probes < RD_BREAKER_PROBES;
 }
 
+/* A result while closed. */
+/*@ requires \valid(breaker) && breaker_valid(breaker) && breaker->state == RD_BREAKER_CLOSED;
+    terminates \true;
+    assigns *breaker;
+    ensures valid: breaker_valid(breaker);
+    ensures time: breaker->now_ns == \old(breaker->now_ns);
+    ensures breaker_counted{Pre, Post}(breaker, breaker_epoch(breaker->now_ns), ok ? 0 : 1);
+    ensures breaker_failing(breaker) ==>
+      breaker->state == RD_BREAKER_OPEN && breaker_entered{Pre, Post}(breaker);
+    ensures !breaker_failing(breaker) ==> breaker_stayed{Pre, Post}(breaker); */
+static void hear(struct rd_breaker *breaker, bool ok)
+{
+    count(breaker, ok);
+    const bool failing = is_failing(breaker);
+    if (failing) {
+        enter(breaker, RD_BREAKER_OPEN);
+    }
+    //@ assert failing <==> breaker_failing(breaker);
+}
+
+/* A result while half open. */
+/*@ requires \valid(breaker) && breaker_valid(breaker) && breaker->state == RD_BREAKER_HALF_OPEN;
+    terminates \true;
+    assigns *breaker;
+    ensures valid: breaker_valid(breaker);
+    ensures time: breaker->now_ns == \old(breaker->now_ns);
+    behavior failed:
+      assumes !ok;
+      ensures breaker->state == RD_BREAKER_OPEN && breaker_entered{Pre, Post}(breaker);
+      ensures breaker_same_slots{Pre, Post}(breaker);
+    behavior said_twice:
+      assumes ok && breaker->successes == breaker->probes;
+      ensures breaker_stayed{Pre, Post}(breaker) && breaker_same_slots{Pre, Post}(breaker);
+      ensures breaker->probes == \old(breaker->probes);
+      ensures breaker->successes == \old(breaker->successes);
+    behavior succeeded:
+      assumes ok && breaker->successes < breaker->probes;
+      assumes breaker->successes + 1 < RD_BREAKER_SUCCESSES;
+      ensures breaker_stayed{Pre, Post}(breaker) && breaker_same_slots{Pre, Post}(breaker);
+      ensures breaker->probes == \old(breaker->probes);
+      ensures breaker->successes == \old(breaker->successes) + 1;
+    behavior closes:
+      assumes ok && breaker->successes < breaker->probes;
+      assumes breaker->successes + 1 == RD_BREAKER_SUCCESSES;
+      ensures breaker->state == RD_BREAKER_CLOSED && breaker_entered{Pre, Post}(breaker);
+      ensures breaker_empty(breaker);
+    complete behaviors;
+    disjoint behaviors; */
+static void hear_probe(struct rd_breaker *breaker, bool ok)
+{
+    if (!ok) {
+        enter(breaker, RD_BREAKER_OPEN);
+        return;
+    }
+    if (breaker->successes == breaker->probes) {
+        return;
+    }
+    if (breaker->successes + 1 < RD_BREAKER_SUCCESSES) {
+        breaker->successes++;
+        return;
+    }
+    clear(breaker);
+    enter(breaker, RD_BREAKER_CLOSED);
+}
+
 void rd_breaker_record(struct rd_breaker *breaker, uint64_t now_ns, uint64_t permit, bool ok)
 {
     (void)advance(breaker, now_ns);
@@ -112,18 +229,9 @@ void rd_breaker_record(struct rd_breaker *breaker, uint64_t now_ns, uint64_t per
         return;
     }
     if (breaker->state == RD_BREAKER_CLOSED) {
-        count(breaker, ok);
-        if (is_failing(breaker)) {
-            enter(breaker, RD_BREAKER_OPEN);
-        }
-    } else if (breaker->state == RD_BREAKER_HALF_OPEN && !ok) {
-        enter(breaker, RD_BREAKER_OPEN);
-    } else if (breaker->state == RD_BREAKER_HALF_OPEN && breaker->successes < breaker->probes) {
-        breaker->successes++;
-        if (breaker->successes >= RD_BREAKER_SUCCESSES) {
-            clear(breaker);
-            enter(breaker, RD_BREAKER_CLOSED);
-        }
+        hear(breaker, ok);
+    } else if (breaker->state == RD_BREAKER_HALF_OPEN) {
+        hear_probe(breaker, ok);
     }
 }
 

@@ -4,18 +4,31 @@
  * elapsed x per_s is computed only after a division has shown that it fits into the room left. */
 #include "core/bucket.h"
 
+/*@ requires \valid_read(rate);
+    terminates \true;
+    assigns \nothing;
+    ensures \result == bucket_cap(rate->burst); */
 static uint64_t cap_of(const struct rd_bucket_rate *rate)
 {
     uint64_t burst = rate->burst < RD_BUCKET_BURST_MAX ? rate->burst : RD_BUCKET_BURST_MAX;
     return burst * RD_BUCKET_NANO;
 }
 
+/*@ requires \valid_read(rate);
+    terminates \true;
+    assigns \nothing;
+    ensures \result == bucket_speed(rate->per_s); */
 static uint64_t speed_of(const struct rd_bucket_rate *rate)
 {
     return rate->per_s < RD_BUCKET_PER_S_MAX ? rate->per_s : RD_BUCKET_PER_S_MAX;
 }
 
 /* min(cap, level + speed x elapsed) */
+/*@ requires \valid_read(bucket) && \valid_read(rate);
+    terminates \true;
+    assigns \nothing;
+    ensures \result == bucket_at(bucket, rate, now_ns);
+    ensures \result <= bucket_cap(rate->burst); */
 static uint64_t refilled(const struct rd_bucket *bucket, const struct rd_bucket_rate *rate,
                          uint64_t now_ns)
 {
@@ -30,6 +43,25 @@ static uint64_t refilled(const struct rd_bucket *bucket, const struct rd_bucket_
         return cap;
     }
     return level + elapsed * speed;
+}
+
+/* Nanoseconds from `level` to `need`. */
+/*@ requires 0 < speed && level < need <= cap <= RD_BUCKET_BURST_MAX * RD_BUCKET_NANO;
+    terminates \true;
+    assigns \nothing;
+    ensures \result <= need;
+    ensures enough: bucket_refilled(level, cap, speed, \result) >= need;
+    ensures not_sooner: \forall integer t; 0 <= t < \result ==>
+      bucket_refilled(level, cap, speed, t) < need; */
+static uint64_t wait_for(uint64_t level, uint64_t cap, uint64_t speed, uint64_t need)
+{
+    (void)cap; /* only the contract speaks of it */
+    uint64_t missing = need - level;
+    uint64_t whole = missing / speed;
+    uint64_t rest = missing % speed;
+    //@ assert missing == whole * speed + rest && rest < speed;
+    //@ assert \forall integer t; t <= whole ==> t * speed <= whole * speed;
+    return rest != 0 ? whole + 1 : whole;
 }
 
 void rd_bucket_init(struct rd_bucket *bucket, const struct rd_bucket_rate *rate, uint64_t now_ns)
@@ -81,9 +113,9 @@ uint64_t rd_bucket_wait_ns(const struct rd_bucket *bucket, const struct rd_bucke
         return 0;
     }
     uint64_t speed = speed_of(rate);
-    if (tokens > cap_of(rate) / RD_BUCKET_NANO || speed == 0) {
+    uint64_t cap = cap_of(rate);
+    if (tokens > cap / RD_BUCKET_NANO || speed == 0) {
         return RD_BUCKET_NEVER;
     }
-    uint64_t missing = tokens * RD_BUCKET_NANO - level;
-    return missing / speed + (missing % speed != 0);
+    return wait_for(level, cap, speed, tokens * RD_BUCKET_NANO);
 }
