@@ -74,7 +74,7 @@ TESTED_ELSEWHERE = {
     "src/gateway/answer.c": "tests/blackbox/test_sync.py",
     "src/gateway/assets.c": "tests/blackbox/test_storage.py",
     "src/gateway/attest.c": "tests/blackbox/test_verify.py",
-    "src/gateway/events.c": "tests/blackbox/test_jobs.py",
+    "src/gateway/events.c": "tests/blackbox/test_events.py",
     "src/gateway/jobrun.c": "tests/blackbox/test_jobs.py",
     "src/gateway/jobs.c": "tests/blackbox/test_jobs.py",
     "src/gateway/queue.c": "tests/blackbox/test_jobs.py",
@@ -93,6 +93,7 @@ TESTED_ELSEWHERE = {
     "src/gateway/webhooks.c": "tests/blackbox/test_webhooks.py",
     "src/http/loop.c": "tests/unit/http/server_test.c",
     "src/http/watch.c": "tests/unit/http/suspend_test.c",
+    "src/jobs/": "tests/unit/jobs/jobs_test.c",  # one driver behind one face; tests/simulate as well
     "src/librender/answer.c": "tests/unit/librender/client_test.c",
     "src/gateway/ws.c": "tests/blackbox/test_ws.py",
     "src/librender/watch.c": "tests/unit/librender/jobs_test.c",

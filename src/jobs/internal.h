@@ -149,7 +149,7 @@ struct rd_jobs {
     size_t watches_count;
     uint64_t looks, random;
 
-    struct start *starts;
+    struct start *starts, **starts_end;
     struct write *writes, **writes_end; /* gathered for the writer */
     struct write *held;                 /* could not be written for want of room; tried again */
     uint64_t held_until_ns;

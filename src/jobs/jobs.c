@@ -25,6 +25,7 @@ void rd_jobs_leave(struct rd_jobs *jobs)
 {
     struct start *list = jobs->starts;
     jobs->starts = NULL;
+    jobs->starts_end = &jobs->starts;
     pthread_mutex_unlock(&jobs->lock);
     while (list != NULL) {
         struct start *start = list;
@@ -91,8 +92,8 @@ static void run(struct rd_jobs *jobs, struct job *job, const struct rd_queue_act
     start->job = action->job;
     start->backend = action->backend;
     start->token = action->token;
-    start->next = jobs->starts;
-    jobs->starts = start;
+    *jobs->starts_end = start;
+    jobs->starts_end = &start->next;
 }
 
 /* What each end is on the wire. */
@@ -350,8 +351,11 @@ void rd_jobs_break_off(struct rd_jobs *jobs)
     rd_jobs_lock(jobs);
     for (uint32_t i = 1; i <= RD_QUEUE_JOBS_MAX && jobs->backends_count > 0; i++) {
         struct job *job = jobs->by_number[i];
-        if (job != NULL && job->stop != NULL) {
-            job->stop_wanted = true;
+        if (job == NULL) {
+            continue;
+        }
+        job->stop_wanted = true; /* also of a run that is still being made: see rd_jobs_attach */
+        if (job->stop != NULL) {
             job->stop(job->run);
         }
     }
@@ -486,6 +490,7 @@ rd_err rd_jobs_open(const struct rd_jobs_options *options, struct rd_jobs **ret,
     jobs->next_ns = UINT64_MAX;
     rd_id_random(&jobs->random, sizeof jobs->random);
     jobs->writes_end = &jobs->writes;
+    jobs->starts_end = &jobs->starts;
     jobs->public_url = rd_mem_strdup(options->public_url);
     jobs->by_number = map(by_number_size);
     jobs->tenants = map(tenants_size);
