@@ -5,14 +5,17 @@ here is one of each kind through the real server. The events of jobs: test_event
 import concurrent.futures
 import http.client
 import json
+import os
 import re
 import signal
+import subprocess
 import threading
 import time
 
 import pytest
+from conftest import ROOT
 from test_engine_http import PNG, config
-from tools import WAIT_SECONDS, Scripted, data_uri, make_certificate, metric, picture, wait_for
+from tools import WAIT_SECONDS, Scripted, data_uri, make_certificate, metric, need, picture, wait_for
 
 JOB = {"family": "builtin", "model": "plasma", "task": "t2i", "format": "512", "steps": 1, "prompt": "a"}
 LONG = {**JOB, "format": "1024", "steps": 150}
@@ -608,3 +611,17 @@ def test_a_reload_while_jobs_run(start_gateway):
         assert job(server, made[0])["status"] == "running" and len(old.requests) == 1
         held.let()
         assert ended(server, made[0])["status"] == "complete" and len(new.requests) == 2
+
+
+# ---- what the documents say ----
+
+def test_the_documented_lines_work(gateway, tmp_path):
+    """Every shell line of docs/jobs.md, in its order."""
+    need("curl", "bash")
+    blocks = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "docs/jobs.md").read_text(), re.DOTALL | re.MULTILINE)
+    assert len(blocks) > 5
+    done = subprocess.run(["bash", "-euo", "pipefail", "-c", "".join(blocks)], cwd=tmp_path, capture_output=True, text=True,
+                          env={**os.environ, "URL": gateway.url, "KEY": gateway.key}, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "event: complete" in done.stdout and '"cancel' in done.stdout
+    assert (tmp_path / "circle.png").read_bytes().startswith(b"\x89PNG")
