@@ -5,8 +5,9 @@
  * thread, epoll, keep-alive, one writev an answer. The gateway and nginx are both measured in front
  * of it.
  *
- * usage: bench-origin PORT SIZE     PORT 0 takes a free one; prints "listening on PORT" when it is
- * ready */
+ * usage: bench-origin PORT SIZE [same]
+ *     PORT 0 takes a free one; prints "listening on PORT" when it is ready; same: the bodies do not
+ * differ, so that a store does not grow by them */
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -38,7 +39,7 @@ static char *body;
 static size_t body_len;
 static char head[256];
 static size_t head_len;
-static uint64_t counter;
+static uint64_t counter, counts = 1;
 
 /* The length of the first whole request in `in`, or 0. */
 static size_t request_len(const struct client *c)
@@ -104,7 +105,7 @@ static bool serve(int fd, struct client *c)
             memmove(c->in, c->in + len, c->in_len - len);
             c->in_len -= len;
             int stamp = snprintf(c->stamp, sizeof c->stamp, "\x89PNG\r\n\x1a\n%032llx",
-                                 (unsigned long long)++counter * 0x9e3779b97f4a7c15u);
+                                 (unsigned long long)(counter += counts) * 0x9e3779b97f4a7c15u);
             c->stamp_len = (size_t)stamp;
             c->answering = true;
             c->sent = 0;
@@ -164,10 +165,11 @@ static void accept_all(int epoll, int listener)
 
 int main(int argc, char **argv)
 {
-    if (argc != 3) {
-        (void)fprintf(stderr, "usage: bench-origin PORT SIZE\n");
+    if (argc != 3 && (argc != 4 || strcmp(argv[3], "same") != 0)) {
+        (void)fprintf(stderr, "usage: bench-origin PORT SIZE [same]\n");
         return 2;
     }
+    counts = argc == 3;
     body_len = strtoul(argv[2], NULL, 10);
     body = malloc(body_len + 64); /* tidy: a benchmark's own helper */
     if (body == NULL || body_len < 64) {
