@@ -3,6 +3,8 @@
  * Identifiers. See id.h. */
 #include "base/id.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -23,11 +25,34 @@ void rd_id_new_at(const char *prefix, uint64_t unix_ms, const uint8_t random[10]
     rd_text_base62_u128(value, RD_ID_DIGITS, out + len);
 }
 
+/* An id needs no secret, and every request has one: each thread fetches randomness for 64 of them
+ * at a time. A child must not go on with its parent's. */
+enum { ID_RANDOM = 10, IDS_AHEAD = 64 };
+static _Atomic unsigned forks;
+
+static void on_fork(void)
+{
+    atomic_fetch_add(&forks, 1);
+}
+
+__attribute__((constructor)) static void watch_forks(void)
+{
+    (void)pthread_atfork(NULL, NULL, on_fork);
+}
+
 void rd_id_new(const char *prefix, char out[RD_ID_MAX])
 {
-    uint8_t random[10];
-    rd_id_random(random, sizeof random);
-    rd_id_new_at(prefix, rd_clock_wall_ms(), random, out);
+    static _Thread_local struct {
+        uint8_t random[IDS_AHEAD][ID_RANDOM];
+        unsigned left, forks;
+    } ahead;
+    unsigned now = atomic_load_explicit(&forks, memory_order_relaxed);
+    if (ahead.left == 0 || ahead.forks != now) {
+        rd_id_random(ahead.random, sizeof ahead.random);
+        ahead.left = IDS_AHEAD;
+        ahead.forks = now;
+    }
+    rd_id_new_at(prefix, rd_clock_wall_ms(), ahead.random[--ahead.left], out);
 }
 
 bool rd_id_valid(const char *text, const char *prefix)

@@ -9,6 +9,8 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/id.h"
 #include "base/text.h"
@@ -62,6 +64,39 @@ static void new_ids_are_valid_and_differ(void **state)
     for (int i = 1; i < COUNT; i++) {
         assert_string_not_equal(ids[i - 1], ids[i]);
     }
+}
+
+/* The 80 random bits of an id. */
+static unsigned __int128 random_part(const char *digits)
+{
+    static const char alphabet[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    unsigned __int128 value = 0;
+    for (size_t i = 0; digits[i] != '\0'; i++) {
+        value = value * 62 + (unsigned)(strchr(alphabet, digits[i]) - alphabet);
+    }
+    return value & (((unsigned __int128)1 << 80) - 1);
+}
+
+static void a_child_has_other_randomness(void **state)
+{
+    (void)state;
+    int pipes[2];
+    char mine[RD_ID_MAX];
+    char its[RD_ID_MAX];
+    rd_id_new("", mine); /* so that some is at hand that both could use */
+    assert_int_equal(pipe(pipes), 0);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        rd_id_new("", its);
+        _exit(write(pipes[1], its, sizeof its) == sizeof its ? 0 : 1);
+    }
+    rd_id_new("", mine);
+    assert_int_equal(read(pipes[0], its, sizeof its), sizeof its);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    assert_true(random_part(mine) != random_part(its));
+    (void)close(pipes[0]);
+    (void)close(pipes[1]);
 }
 
 /* A prefix that does not fit is cut, never written past the room. */
@@ -156,6 +191,7 @@ int main(void)
         cmocka_unit_test(known_ids),
         cmocka_unit_test(text_order_is_time_order),
         cmocka_unit_test(new_ids_are_valid_and_differ),
+        cmocka_unit_test(a_child_has_other_randomness),
         cmocka_unit_test(long_prefixes_stay_in_bounds),
         cmocka_unit_test(validity),
         cmocka_unit_test(asset_ids),
