@@ -306,8 +306,8 @@ def million(bench, report, _limit_s):
                f"{statistics.median(times):.2f} s ({min(times):.2f} to {max(times):.2f}); RSS {rss / 1024:.0f} MiB", "",
                statistics.median(times) < START_S,
                f"{plural(len(times), 'start')}, each after a SIGKILL, the first of them under the load of {CLIENTS} clients; "
-               f"from before fork and exec to the 202 of a submission; {depth:,} jobs were there; the database of {size >> 20} MiB was filled through "
-               f"the store in {fill_s:.0f} s")
+               f"from before fork and exec to the 202 of a submission; {depth:,} jobs were there; the database of "
+               f"{size >> 20} MiB was filled through the store in {fill_s:.0f} s")
 
 
 # ---- polling ----
