@@ -16,8 +16,16 @@
 
 void *__real_calloc(size_t count, size_t size);
 void *__wrap_calloc(size_t count, size_t size);
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
 
 static unsigned calls, fails_at; /* 0: none */
+
+void *__wrap_malloc(size_t size)
+{
+    calls++;
+    return calls == fails_at ? NULL : __real_malloc(size);
+}
 
 void *__wrap_calloc(size_t count, size_t size)
 {

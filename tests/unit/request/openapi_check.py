@@ -171,7 +171,7 @@ def check_operations(contract):
                      if contract.resolve(p)["in"] == "path"}
             problems += same(names, set(re.findall(r"{(\w+)}", path)), f"{where}: path parameters")
             statuses = operation["responses"]
-            if not any(status.startswith("2") for status in statuses):
+            if not any(status.startswith("2") or status == "101" for status in statuses):
                 problems.append(f"{where}: never succeeds")
             if operation.get("security") != [] and "401" not in statuses:
                 problems.append(f"{where}: needs a key, but has no 401")
