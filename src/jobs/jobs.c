@@ -340,6 +340,8 @@ void rd_jobs_drain(struct rd_jobs *jobs)
 {
     rd_jobs_lock(jobs);
     jobs->draining = true;
+    jobs->held_until_ns = 0; /* see hold() */
+    pthread_cond_signal(&jobs->wake);
     for (uint32_t b = 1; b <= jobs->backends_count; b++) {
         tell_backend(jobs, b); /* without slots nothing starts */
     }

@@ -173,7 +173,8 @@ bool rd_job_output(const struct rd_job_row *row, unsigned index, char ret[RD_ID_
 typedef void rd_jobs_done_fn(void *ctx, rd_err err);
 /* Cancels. queued_only: CONFLICT when it runs. CONFLICT when it has ended; NOT_FOUND as above, also
  * for jobs that ended long ago (the caller looks in the store). RD_OK: `fn` is called once, on the
- * writer, when the wish (running) or the end (queued) is durable. */
+ * writer, when the wish (running) or the end (queued) is durable; with DISK_FULL when it cannot be
+ * made so now: it will be, as soon as it can. */
 rd_err rd_jobs_cancel(struct rd_jobs *jobs, uint64_t owner, const char *id, bool queued_only,
                       rd_jobs_done_fn *fn, void *ctx) RD_MUST;
 

@@ -218,8 +218,10 @@ static void tell(struct rd_jobs *jobs, struct write *list, struct waiter *waiter
 
 /* ---- one batch ---- */
 
-/* The batch could not be written. New jobs are refused; the rest is held, in its order. */
-static struct write *hold(struct rd_jobs *jobs, struct write *list, rd_err err)
+/* The batch could not be written. New jobs are refused; the rest is held, in its order, and who
+ * waits for a cancelling hears that it is not durable yet. */
+static struct write *hold(struct rd_jobs *jobs, struct write *list, rd_err err,
+                          struct waiter **waiters)
 {
     struct write *refused = NULL;
     struct write **held = &jobs->held;
@@ -228,9 +230,15 @@ static struct write *hold(struct rd_jobs *jobs, struct write *list, rd_err err)
     }
     while (list != NULL) {
         struct write *write = list;
+        struct job *job = jobs->by_number[write->job];
         list = write->next;
         write->next = NULL;
-        if (write->change.kind == RD_WRITE_ADD) {
+        if (job != NULL) {
+            answer_cancels(job, err, waiters);
+        }
+        /* A shutdown waits for slots, so what only waits for its lease gives its slot back. */
+        bool lease = write->change.kind == RD_WRITE_LEASE && jobs->draining;
+        if (write->change.kind == RD_WRITE_ADD || lease) {
             write->change.err = err;
             write->next = refused;
             refused = write;
@@ -260,7 +268,7 @@ static void write_batch(struct rd_jobs *jobs, struct write *list)
             memcpy(write->change.existing, changes[i].existing, sizeof changes[i].existing);
         }
     } else {
-        list = hold(jobs, list, err);
+        list = hold(jobs, list, err, &waiters);
     }
     for (struct write *write = list; write != NULL; write = write->next) {
         post(jobs, write, &waiters);

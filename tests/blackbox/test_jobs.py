@@ -15,6 +15,7 @@ import time
 import pytest
 from conftest import ROOT
 from test_engine_http import PNG, config
+from test_limits import small_disk  # noqa: F401  pylint: disable=unused-import
 from tools import WAIT_SECONDS, Scripted, data_uri, make_certificate, metric, need, picture, wait_for
 
 JOB = {"family": "builtin", "model": "plasma", "task": "t2i", "format": "512", "steps": 1, "prompt": "a"}
@@ -611,6 +612,30 @@ def test_a_reload_while_jobs_run(start_gateway):
         assert job(server, made[0])["status"] == "running" and len(old.requests) == 1
         held.let()
         assert ended(server, made[0])["status"] == "complete" and len(new.requests) == 2
+
+
+def test_a_full_disk(small_disk, start_gateway):
+    """Nothing new is accepted, nothing that was accepted is lost, and all goes on when there is room."""
+    held, big = Held(), "x" * 3000
+    with Scripted(held) as engine:
+        disk = small_disk(12)
+        server = start_gateway(name="disk/data", config=config(engine.port, slots=1) +
+                               "store: {pack_size: 1MiB, min_free: 0}\nlimits: {rate: 0}\n")
+        made = [submit(server, BOX) for _ in range(3)]
+        wait_for("the engine's request", lambda: engine.requests)
+        while (refused := server.post("/queue", json={**BOX, "prompt": big})).status_code == 202:
+            pass
+        assert refused.status_code == 507 and refused.json()["error"] == "insufficient_storage" and refused.json()["retriable"]
+        answer = server.delete(f"/jobs/{made[2]['id']}", timeout=20)
+        assert answer.status_code in (204, 507)
+        assert job(server, made[0])["status"] == "running" and server.get("/health/live", key=None).status_code == 200
+        small_disk(64)
+        held.let(600)
+        assert submit(server, {**BOX, "prompt": big})
+        assert ended(server, made[0])["status"] == "complete" and ended(server, made[1])["status"] == "complete"
+        assert ended(server, made[2])["status"] == "cancelled"
+        for one in server.get("/jobs?limit=1000").json()["jobs"]:
+            assert ended(server, one)["status"] in ("complete", "cancelled")
 
 
 # ---- what the documents say ----

@@ -50,20 +50,47 @@ static void test_a_full_disk(void **state)
     struct told cancelled = {0};
     finish(&first, RD_OUTCOME_OK, RD_OK);
     assert_int_equal(rd_jobs_cancel(jobs, 1, stopped.id, false, on_done, &cancelled), RD_OK);
+    await_told(&cancelled); /* nobody is kept waiting for somebody to clear the disk */
+    assert_int_equal(cancelled.err, RD_ERR_DISK_FULL);
     pthread_mutex_lock(&fake.lock);
     await_size(&fake.batches, fake.batches + 1); /* it was tried again */
     pthread_mutex_unlock(&fake.lock);
     assert_true(says(done.id, "\"status\":\"running\""));
-    assert_int_equal(cancelled.count, 0);
     gate(false, RD_OK);
     await_says(done.id, "\"status\":\"complete\"");
-    await_told(&cancelled);
-    assert_int_equal(cancelled.err, RD_OK);
-    assert_true(stored(stopped.id).row.cancel);
+    assert_true(stored(stopped.id).row.cancel); /* the wish was held */
     assert_int_equal(stored(done.id).row.status, RD_STATUS_COMPLETE);
     assert_string_equal(await_run(3).id, queued.id); /* its lease was held too */
     assert_int_equal(submit(1).err, RD_OK);
     assert_int_equal(fake.broken, 0);
+}
+
+/* A shutdown does not wait for somebody to clear the disk. */
+static void test_a_shutdown_on_a_full_disk(void **state)
+{
+    (void)state;
+    store = jobs_open();
+    jobs_start(1);
+    struct told first = submit(1);
+    struct fake_run run = await_run(1);
+    struct told second = submit(1);
+    gate(false, RD_ERR_DISK_FULL);
+    size_t before = fake.batches;
+    finish(&run, RD_OUTCOME_OK, RD_OK); /* its end is held, and the other one's lease */
+    pthread_mutex_lock(&fake.lock);
+    await_size(&fake.batches, before + 1);
+    pthread_mutex_unlock(&fake.lock);
+    rd_jobs_drain(jobs);
+    for (unsigned ms = 0; rd_jobs_running(jobs) > 0; ms++) {
+        assert_true(ms < WAIT_MS);
+        (void)usleep(1000);
+    }
+    jobs_stop();
+    gate(false, RD_OK);
+    fake.runs_count = 0;
+    jobs_start(2);
+    assert_string_equal(await_run(1).id, first.id); /* its end was never told, so it runs again */
+    assert_string_equal(await_run(2).id, second.id);
 }
 
 /* A lease that cannot be written is given up; the job keeps its place and its attempts. */
@@ -136,6 +163,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_many_share_a_sync),
         T(test_a_full_disk),
+        T(test_a_shutdown_on_a_full_disk),
         T(test_a_lease_that_fails_alone),
         T(test_a_broken_store),
         T(test_a_run_that_cannot_become_a_job),
