@@ -337,7 +337,9 @@ static void submitted(void *ctx, rd_err err, const struct rd_jobs_created *creat
         return;
     }
     memcpy(sync->job_id, created->id, strlen(created->id) + 1);
-    sync->wait.until_ns = rd_clock_mono_ns() + sync->wait_s * second_ns;
+    /* Who left before `queued` was set has not claimed the wait: its time is up. */
+    sync->wait.until_ns =
+        atomic_load(&sync->gone) ? 0 : rd_clock_mono_ns() + sync->wait_s * second_ns;
     sync->wait.late = waited_enough;
     sync->wait.leaves = true;
     rd_err watching = rd_jobs_watch(gateway->jobs, sync->call->key.owner, created->id, 0, on_event,

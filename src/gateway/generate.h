@@ -35,8 +35,8 @@ struct rd_sync {
     enum rd_answer answer;
     const struct rd_format *picture; /* the format: its sides */
     bool suspended;
-    bool fetching; /* counted in gateway->fetching */
-    bool queued;   /* it waits for a job of the queue */
+    bool fetching;       /* counted in gateway->fetching */
+    _Atomic bool queued; /* it waits for a job of the queue */
     _Atomic bool gone;
     unsigned wait_s; /* asked for by Prefer: wait */
     struct rd_submission submission;

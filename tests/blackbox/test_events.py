@@ -60,6 +60,7 @@ def follow(*args, **kw):
 
 def check_story(events):
     """One attempt from its start to its end, in order."""
+    events = [event for event in events if event[1] != "missed"]  # of a slow reader; it has no id
     ids = [event[0] for event in events]
     assert ids == sorted(set(ids)) and None not in ids
     names = [name for _, name, _ in events]
