@@ -13,6 +13,7 @@
  * does not wake its driver when a connection is resumed, so whoever resumes one wakes the loop. */
 #include "http/loop.h"
 
+#include <signal.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -45,6 +46,10 @@ static int wait_ms(struct MHD_Daemon *daemon)
 static void *run(void *arg)
 {
     struct rd_http_loop *loop = arg;
+    sigset_t pipe; /* a client that leaves while a file is sent is an error of the call */
+    (void)sigemptyset(&pipe);
+    (void)sigaddset(&pipe, SIGPIPE);
+    (void)pthread_sigmask(SIG_BLOCK, &pipe, NULL);
     const union MHD_DaemonInfo *info = MHD_get_daemon_info(loop->daemon, MHD_DAEMON_INFO_EPOLL_FD);
     struct pollfd watched[] = {{.fd = info->epoll_fd, .events = POLLIN},
                                {.fd = loop->wake_fd, .events = POLLIN}};
