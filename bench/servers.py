@@ -97,7 +97,7 @@ def answers(port):
 
 
 def engine_config(origin, durability):
-    return (f"durability: {durability}\nlog: {{level: warn}}\n"
+    return (f"durability: {durability}\nlog: {{level: warn}}\nlimits: {{rate: 0}}\n"
             f"engines:\n  - {{name: origin, type: http, url: \"http://127.0.0.1:{origin.port}/\", "
             f"slots: {SLOTS}, models: [flux/schnell]}}\n")
 
