@@ -2,7 +2,7 @@
 # A thin face over meson and ninja. `make help` tells what there is.
 BUILD ?= build
 
-.PHONY: help deps build demo run test check bench fuzz simulate soak install clean
+.PHONY: help deps build demo run test check prove bench fuzz simulate soak install clean
 
 help:
 	@echo 'make demo    a picture and a video through a running gateway, fetched and verified'
@@ -10,6 +10,7 @@ help:
 	@echo 'make build   build/render-gateway, build/render-signer, build/render'
 	@echo 'make test    every test; the last line counts them'
 	@echo 'make check   format, tidy rules, layers'
+	@echo 'make prove   what proofs/ promises, proved anew where a source has changed'
 	@echo 'make bench   the table of docs/benchmarks.md, measured here'
 	@echo 'make fuzz    every fuzz target for SECONDS=600 each'
 	@echo 'make simulate  SEEDS=100000 runs of the queue with faults and virtual time'
@@ -34,6 +35,10 @@ test:
 
 check:
 	@scripts/check
+
+prove:
+	@scripts/install-deps test
+	@scripts/prove
 
 bench:
 	@scripts/bench

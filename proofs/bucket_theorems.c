@@ -65,20 +65,23 @@ uint64_t theorem_granted(struct rd_bucket *bucket, const struct rd_bucket_rate *
                          uint32_t count)
 {
     uint64_t granted = 0;
+    //@ ghost uint64_t time = 0;
     /*@ loop invariant 0 <= i <= count;
         loop invariant granted <= i * RD_BUCKET_BURST_MAX;
+        loop invariant bucket->updated_ns == \at(bucket->updated_ns, Pre) + time;
         loop invariant granted * RD_BUCKET_NANO +
           \min(rate->burst * RD_BUCKET_NANO, bucket->level) <=
-          \min(rate->burst * RD_BUCKET_NANO, \at(bucket->level, Pre)) +
-          rate->per_s * (bucket->updated_ns - \at(bucket->updated_ns, Pre));
+          \min(rate->burst * RD_BUCKET_NANO, \at(bucket->level, Pre)) + rate->per_s * time;
         loop invariant bucket->updated_ns == \at(bucket->updated_ns, Pre) ||
           \exists integer j; 0 <= j < i && bucket->updated_ns == now_ns[j];
-        loop assigns i, granted, *bucket;
+        loop assigns i, granted, time, *bucket;
         loop variant count - i; */
     for (uint32_t i = 0; i < count; i++) {
         const uint64_t updated_ns = bucket->updated_ns;
         const uint64_t elapsed = now_ns[i] > updated_ns ? now_ns[i] - updated_ns : 0;
         granted = take_and_give(bucket, rate, now_ns[i], elapsed, tokens[i], back[i], granted);
+        //@ assert rate->per_s * (time + elapsed) == rate->per_s * time + rate->per_s * elapsed;
+        //@ ghost time = (uint64_t)(time + elapsed);
     }
     return granted;
 }

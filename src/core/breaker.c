@@ -33,8 +33,9 @@ static uint64_t advance(struct rd_breaker *breaker, uint64_t now_ns)
       breaker->successes;
     ensures breaker->state == state && breaker->probes == 0 && breaker->period >= 1;
     ensures breaker_entered{Pre, Post}(breaker) && breaker_same_slots{Pre, Post}(breaker);
-    ensures breaker_total(breaker) == \old(breaker_total(breaker));
-    ensures breaker_failed(breaker) == \old(breaker_failed(breaker)); */
+    ensures valid: \old(breaker_valid(breaker)) &&
+      (state == RD_BREAKER_CLOSED || state == RD_BREAKER_OPEN || state == RD_BREAKER_HALF_OPEN) ==>
+      breaker_valid(breaker); */
 static void enter(struct rd_breaker *breaker, enum rd_breaker_state state)
 {
     breaker->state = state;
@@ -42,18 +43,14 @@ static void enter(struct rd_breaker *breaker, enum rd_breaker_state state)
     breaker->period = breaker->period < UINT64_MAX ? breaker->period + 1 : 1;
     breaker->probes = 0;
     breaker->successes = 0;
-    /*@ assert \forall integer i; 0 <= i < RD_BREAKER_SLOTS ==>
-          slot_total(breaker, i) == \at(slot_total(breaker, i), Pre) &&
-          slot_failed(breaker, i) == \at(slot_failed(breaker, i), Pre); */
-    //@ assert breaker_total(breaker) == \at(breaker_total(breaker), Pre);
-    //@ assert breaker_failed(breaker) == \at(breaker_failed(breaker), Pre);
 }
 
 /*@ requires \valid(breaker);
     terminates \true;
     assigns breaker->slots[0 .. RD_BREAKER_SLOTS - 1];
     ensures breaker_empty(breaker);
-    ensures \forall integer i; 0 <= i < RD_BREAKER_SLOTS ==> breaker->slots[i].epoch == 0; */
+    ensures \forall integer i; 0 <= i < RD_BREAKER_SLOTS ==> breaker->slots[i].epoch == 0;
+    ensures valid: \old(breaker_valid(breaker)) ==> breaker_valid(breaker); */
 static void clear(struct rd_breaker *breaker)
 {
     /*@ loop invariant 0 <= i <= RD_BREAKER_SLOTS;
@@ -124,6 +121,24 @@ void rd_breaker_init(struct rd_breaker *breaker, uint64_t now_ns)
     breaker->successes = 0;
 }
 
+/* A permit of a half open period, while there are any. */
+/*@ requires \valid(breaker) && breaker_valid(breaker) && breaker->state == RD_BREAKER_HALF_OPEN;
+    terminates \true;
+    assigns breaker->probes;
+    ensures valid: breaker_valid(breaker);
+    ensures \old(breaker->probes) < RD_BREAKER_PROBES ==>
+      breaker->probes == \old(breaker->probes) + 1 && \result == breaker->period;
+    ensures \old(breaker->probes) >= RD_BREAKER_PROBES ==>
+      breaker->probes == \old(breaker->probes) && \result == 0; */
+static uint64_t probe(struct rd_breaker *breaker)
+{
+    if (breaker->probes >= RD_BREAKER_PROBES) {
+        return 0;
+    }
+    breaker->probes++;
+    return breaker->period;
+}
+
 uint64_t rd_breaker_allow(struct rd_breaker *breaker, uint64_t now_ns)
 {
     uint64_t lasted = advance(breaker, now_ns) - breaker->since_ns;
@@ -134,14 +149,13 @@ uint64_t rd_breaker_allow(struct rd_breaker *breaker, uint64_t now_ns)
         enter(breaker, RD_BREAKER_OPEN);
         return 0;
     }
-    if (breaker->state == RD_BREAKER_OPEN && lasted >= RD_BREAKER_OPEN_NS) {
+    if (breaker->state == RD_BREAKER_OPEN) {
+        if (lasted < RD_BREAKER_OPEN_NS) {
+            return 0;
+        }
         enter(breaker, RD_BREAKER_HALF_OPEN);
     }
-    if (breaker->state == RD_BREAKER_OPEN || breaker->probes >= RD_BREAKER_PROBES) {
-        return 0;
-    }
-    breaker->probes++;
-    return breaker->period;
+    return probe(breaker);
 }
 
 bool rd_breaker_ready(const struct rd_breaker *breaker, uint64_t now_ns)
@@ -155,6 +169,26 @@ bool rd_breaker_ready(const struct rd_breaker *breaker, uint64_t now_ns)
         return lasted >= RD_BREAKER_OPEN_NS;
     }
     return lasted < RD_BREAKER_VERDICT_NS && breaker->probes < RD_BREAKER_PROBES;
+}
+
+/* Opens, which the window has no part in. */
+/*@ requires \valid(breaker) && breaker_valid(breaker);
+    terminates \true;
+    assigns breaker->state, breaker->since_ns, breaker->period, breaker->probes,
+      breaker->successes;
+    ensures valid: breaker_valid(breaker);
+    ensures breaker->state == RD_BREAKER_OPEN && breaker_entered{Pre, Post}(breaker);
+    ensures breaker_same_slots{Pre, Post}(breaker);
+    ensures breaker_total(breaker) == \old(breaker_total(breaker));
+    ensures breaker_failed(breaker) == \old(breaker_failed(breaker)); */
+static void trip(struct rd_breaker *breaker)
+{
+    enter(breaker, RD_BREAKER_OPEN);
+    /*@ assert \forall integer i; 0 <= i < RD_BREAKER_SLOTS ==>
+          slot_total(breaker, i) == \at(slot_total(breaker, i), Pre) &&
+          slot_failed(breaker, i) == \at(slot_failed(breaker, i), Pre); */
+    //@ assert breaker_total(breaker) == \at(breaker_total(breaker), Pre);
+    //@ assert breaker_failed(breaker) == \at(breaker_failed(breaker), Pre);
 }
 
 /* A result while closed. */
@@ -172,7 +206,7 @@ static void hear(struct rd_breaker *breaker, bool ok)
     count(breaker, ok);
     const bool failing = is_failing(breaker);
     if (failing) {
-        enter(breaker, RD_BREAKER_OPEN);
+        trip(breaker);
     }
     //@ assert failing <==> breaker_failing(breaker);
 }
