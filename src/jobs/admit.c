@@ -85,7 +85,8 @@ static void tell_limits(struct rd_jobs *jobs, uint32_t tenant, const struct rd_q
     rd_queue_tenant(jobs->queue, tenant, rd_clock_mono_ns(), &state);
     ret->burst = limits->rate.burst;
     ret->rate = limits->rate.per_s;
-    ret->left = state.tokens;
+    /* One may have come in between: what was refused was refused with none. */
+    ret->left = result->admit == RD_ADMIT_RATE ? 0 : state.tokens;
     ret->reset_s = (state.wait_ns + second_ns - 1) / second_ns;
 }
 

@@ -318,11 +318,15 @@ static void test_memory_of_all_together(void **state)
     }
     /* 300 KiB may wait for both together: what the first takes the second cannot have. */
     assert_in_range(fill_queue(host, watches[0]), 2, 6);
-    host_event(host, watches[1], "preview", big, false, &taken);
+    for (unsigned i = 0; i < 100 && taken; i++) { /* a socket may have taken some meanwhile */
+        (void)fill_queue(host, watches[0]);
+        host_event(host, watches[1], "preview", big, false, &taken);
+    }
     assert_false(taken);
     host_event(host, watches[1], "complete", "{}", true, NULL); /* the end has its own room */
-    assert_int_equal(client_read(fds[1], payload, &len), 1);
-    assert_non_null(strstr(payload, "\"type\":\"complete\""));
+    do { /* what was taken, and what was missed */
+        assert_int_equal(client_read(fds[1], payload, &len), 1);
+    } while (strstr(payload, "\"type\":\"complete\"") == NULL);
     (void)close(fds[0]);
     host_wait(host, &host->ended, 1);
     /* What is read counts as well: a message of 500 KiB that does not end, and another one. */
