@@ -395,8 +395,8 @@ def stage_clang(stage):
 
 # Tests that preload a library, which a sanitizer's allocator cannot have over it. They run without.
 PRELOADED = ["--ignore=tests/blackbox/test_faults.py",
-             "--deselect=tests/blackbox/test_crash.py::test_each_sync_and_write_of_a_job_fails_once",
-             "--deselect=tests/blackbox/test_crash.py::test_nothing_is_promised_after_a_failed_sync"]
+             "--deselect=test_crash.py::test_each_sync_and_write_of_a_job_fails_once",
+             "--deselect=test_crash.py::test_nothing_is_promised_after_a_failed_sync"]
 
 
 def stage_asan(stage):
