@@ -297,6 +297,9 @@ def read_answer(connection):
         raise BenchError(f"answered with {head[:40]!r}")
 
 
+IDLE_AFTER_S = 3  # the gateway calls a connection idle that was quiet for a second
+
+
 def per_connection(bench, requests):
     """KiB of RSS and of PSS that a connection adds, over a gateway that has answered a little already."""
     gateway = servers.Gateway(bench)
@@ -313,6 +316,7 @@ def per_connection(bench, requests):
                 read_answer(held[-1])
         wait_until(lambda: gateway.metrics()["render_connections"] >= CONNECTIONS, 10,
                    f"the gateway accepts {CONNECTIONS} connections")
+        time.sleep(IDLE_AFTER_S)
         full = settled(gateway)
         if gateway.metrics()["render_connections"] < CONNECTIONS:
             raise BenchError("the gateway closed connections while they were measured")
