@@ -126,11 +126,6 @@ static bool may_adopt(struct rd_wait *wait)
     return rd_run_adopt(sync->run);
 }
 
-static void stop_run(void *run)
-{
-    rd_run_stop(run);
-}
-
 /* On the writer: the job is durable, or it is not. */
 static void adopted(void *ctx, rd_err err, const struct rd_jobs_created *created)
 {
@@ -172,8 +167,8 @@ static void adopt(void *ctx)
     if (err != RD_OK) {
         fail(sync, err, NULL);
         rd_run_stop(run);
-    } else if (rd_jobs_attach(gateway->jobs, &run->slot, stop_run, run) != RD_OK) {
-        rd_run_stop(run);
+    } else {
+        rd_run_attach(run);
     }
     rd_run_adopted(run);
 }

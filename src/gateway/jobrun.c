@@ -76,11 +76,6 @@ static void load_sources(struct order *order)
     }
 }
 
-static void stop_run(void *run)
-{
-    rd_run_stop(run);
-}
-
 static void start(void *ctx)
 {
     struct order *order = ctx;
@@ -104,9 +99,7 @@ static void start(void *ctx)
     struct rd_run *run = order->run;
     run->slot = order->slot;
     atomic_store(&run->whose, RD_RUN_QUEUES);
-    if (rd_jobs_attach(gateway->jobs, &run->slot, stop_run, run) != RD_OK) {
-        rd_run_stop(run);
-    }
+    rd_run_attach(run);
     rd_mem_free(order);
     rd_run_start(run);
 }

@@ -14,8 +14,6 @@
 #include "gateway/queue.h"
 #include "http/accept.h"
 
-static const uint64_t second_ns = 1000000000;
-
 void rd_queue_ask(const struct rd_run *run, const struct rd_key *key, enum rd_lane lane,
                   char model[RD_MODEL_NAME_MAX], struct rd_jobs_ask *ret)
 {
@@ -66,12 +64,7 @@ void rd_queue_created_json(const struct rd_gateway *gateway, const struct rd_job
 {
     rd_buf_printf(json, "{\"id\":\"%s\",\"status\":\"queued\",\"position\":%" PRIu32, created->id,
                   created->position);
-    if (created->eta_ns == 0) {
-        rd_buf_str(json, ",\"eta_seconds\":null");
-    } else {
-        rd_buf_printf(json, ",\"eta_seconds\":%" PRIu64 ".%03" PRIu64, created->eta_ns / second_ns,
-                      created->eta_ns / 1000000 % 1000);
-    }
+    rd_jobs_write_seconds(json, "eta_seconds", created->eta_ns);
     rd_buf_printf(json, ",\"events_url\":\"%s/jobs/%s/events\"}", gateway->public_url, created->id);
 }
 

@@ -352,6 +352,18 @@ void rd_run_stop(struct rd_run *run)
     pthread_mutex_unlock(&run->lock);
 }
 
+static void stop(void *run)
+{
+    rd_run_stop(run);
+}
+
+void rd_run_attach(struct rd_run *run)
+{
+    if (rd_jobs_attach(run->gateway->jobs, &run->slot, stop, run) != RD_OK) {
+        rd_run_stop(run);
+    }
+}
+
 bool rd_run_adopt(struct rd_run *run)
 {
     pthread_mutex_lock(&run->lock);

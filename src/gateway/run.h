@@ -78,6 +78,9 @@ rd_err rd_run_parse(struct rd_run *run, const char *body, size_t len,
 void rd_run_start(struct rd_run *run);
 /* Asks it to stop; harmless at any time before it is over. Thread-safe, does not block. */
 void rd_run_stop(struct rd_run *run);
+/* Tells the queue how to stop a run that is its own; stops it at once if that was wished already.
+ */
+void rd_run_attach(struct rd_run *run);
 /* From now on the run is the queue's. False: its engine has not begun, or is done, or was stopped.
  * Until rd_run_adopted is called it does not end. Takes only the run's lock. */
 bool rd_run_adopt(struct rd_run *run) RD_MUST;

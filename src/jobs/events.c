@@ -132,13 +132,9 @@ void rd_jobs_publish_position(struct rd_jobs *jobs, struct job *job)
     job->told_position = look.position;
     RD_AUTO_BUF struct rd_buf data;
     rd_buf_init(&data, 128);
-    rd_buf_printf(&data, "{\"position\":%" PRIu32 ",\"eta_seconds\":", look.position);
-    if (look.eta_ns == 0) {
-        rd_buf_str(&data, "null}");
-    } else {
-        rd_buf_printf(&data, "%" PRIu64 ".%03" PRIu64 "}", look.eta_ns / 1000000000,
-                      look.eta_ns / 1000000 % 1000);
-    }
+    rd_buf_printf(&data, "{\"position\":%" PRIu32, look.position);
+    rd_jobs_write_seconds(&data, "eta_seconds", look.eta_ns);
+    rd_buf_char(&data, '}');
     rd_jobs_publish(jobs, job, "position", &data);
 }
 

@@ -163,6 +163,8 @@ void rd_jobs_slot_free(struct rd_jobs *jobs, uint32_t backend);
  * may help. `output` gets the asset id of a complete job's first output, or "". */
 rd_err rd_jobs_get(struct rd_jobs *jobs, uint64_t owner, const char *id, const char *request,
                    struct rd_buf *json, char output[RD_ID_ASSET_LEN + 1], bool *ret_stored) RD_MUST;
+/* `,"name":1.250`, or null while nothing is known (0). */
+void rd_jobs_write_seconds(struct rd_buf *json, const char *name, uint64_t ns);
 /* There is such a job in memory, and the owner (0: any) may see it. */
 bool rd_jobs_visible(struct rd_jobs *jobs, uint64_t owner, const char *id);
 /* The same of a row of the store (json.c); row->request may be NULL. */

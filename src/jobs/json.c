@@ -72,7 +72,7 @@ static const char *error_of(const struct rd_job_row *row)
     return failed && row->result != NULL && row->result[0] != '\0' ? row->result : "null";
 }
 
-static void seconds(struct rd_buf *json, const char *name, uint64_t ns)
+void rd_jobs_write_seconds(struct rd_buf *json, const char *name, uint64_t ns)
 {
     if (ns == 0) {
         rd_buf_printf(json, ",\"%s\":null", name);
@@ -128,7 +128,7 @@ void rd_jobs_write_job(const struct rd_job_row *row, const struct job_now *now,
     double progress = row->status == RD_STATUS_COMPLETE ? 1 : now->progress;
     rd_buf_printf(json, ",\"progress\":%.4g", progress);
     if (row->ended_ms == 0) {
-        seconds(json, "eta_seconds", now->eta_ns);
+        rd_jobs_write_seconds(json, "eta_seconds", now->eta_ns);
     }
     if (row->cancel && row->ended_ms == 0) {
         rd_buf_str(json, ",\"cancel_requested\":true");
