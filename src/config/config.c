@@ -135,6 +135,8 @@ static void fill_engine(const struct rd_config_raw_engine *raw, struct rd_config
     if (out->models_count == 0) { /* only type builtin may leave them out */
         out->models[out->models_count++] = "builtin/plasma";
     }
+    out->engine.models = out->models;
+    out->engine.models_count = out->models_count;
 }
 
 static rd_err fill_engines(struct loader *l, struct rd_config *config)

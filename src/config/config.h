@@ -45,7 +45,7 @@ enum {
 };
 
 struct rd_config_engine {
-    struct rd_engine_config engine;         /* name, type, url, slots, timeout_ms */
+    struct rd_engine_config engine;         /* its models are the ones below */
     enum rd_backend_kind backend;           /* the kind that it serves as */
     const char *models[RD_CONFIG_LIST_MAX]; /* "family/model" */
     size_t models_count;

@@ -5,8 +5,9 @@
 
 #include <string.h>
 
-const struct rd_engine_ops *rd_engine_find(const char *type)
+const struct rd_engine_ops *rd_engine_find(const char *type, const char *url)
 {
+    (void)url;
     static const struct rd_engine_ops *const table[] = {
         &rd_engine_builtin_ops,
         &rd_engine_http_ops,

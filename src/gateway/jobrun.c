@@ -140,9 +140,12 @@ static bool host_ready(void *ctx, uint32_t number)
 {
     struct rd_runtime *runtime = rd_gateway_runtime(ctx);
     const struct rd_backend *backend = rd_runtime_backend(runtime, number);
-    bool ready = backend != NULL && backend->ops->ready(backend->engine);
+    struct rd_engine_health health = {.ready = false};
+    if (backend != NULL) {
+        backend->ops->health(backend->engine, &health);
+    }
     rd_runtime_unref(runtime);
-    return ready;
+    return health.ready;
 }
 
 static void host_limits(void *ctx, const char *tenant, struct rd_tenant_limits *ret)

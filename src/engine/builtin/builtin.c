@@ -202,12 +202,23 @@ static void builtin_cancel(struct rd_engine *engine, struct rd_engine_run *run)
     atomic_store_explicit(&run->cancelled, true, memory_order_relaxed);
 }
 
-static bool builtin_ready(struct rd_engine *engine)
+static void builtin_capabilities(struct rd_engine *engine, const char *model,
+                                 struct rd_engine_capabilities *ret)
+{
+    (void)engine;
+    (void)model;
+    *ret = (struct rd_engine_capabilities){.tasks = (1u << RD_TASK_COUNT_) - 1,
+                                           .media = (1u << RD_MEDIA_COUNT_) - 1,
+                                           .progress = true,
+                                           .previews = true,
+                                           .trusted = true};
+}
+
+static void builtin_health(struct rd_engine *engine, struct rd_engine_health *ret)
 {
     pthread_mutex_lock(&engine->lock);
-    bool ready = !engine->closing;
+    *ret = (struct rd_engine_health){.ready = !engine->closing};
     pthread_mutex_unlock(&engine->lock);
-    return ready;
 }
 
 const struct rd_engine_ops rd_engine_builtin_ops = {
@@ -215,6 +226,7 @@ const struct rd_engine_ops rd_engine_builtin_ops = {
     .open = builtin_open,
     .start = builtin_start,
     .cancel = builtin_cancel,
-    .ready = builtin_ready,
+    .capabilities = builtin_capabilities,
+    .health = builtin_health,
     .close = builtin_close,
 };

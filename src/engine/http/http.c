@@ -190,10 +190,22 @@ static void http_cancel(struct rd_engine *engine, struct rd_engine_run *run)
     rd_http_driver_wake(run->driver);
 }
 
-static bool http_ready(struct rd_engine *engine)
+static void http_capabilities(struct rd_engine *engine, const char *model,
+                              struct rd_engine_capabilities *ret)
+{
+    (void)engine;
+    (void)model;
+    *ret = (struct rd_engine_capabilities){.tasks = (1u << RD_TASK_COUNT_) - 1,
+                                           .media = (1u << RD_MEDIA_COUNT_) - 1};
+}
+
+static void http_health(struct rd_engine *engine, struct rd_engine_health *ret)
 {
     uint64_t not_before = atomic_load(&engine->not_before_ns);
-    return not_before == 0 || rd_clock_mono_ns() >= not_before;
+    *ret = (struct rd_engine_health){.ready = not_before == 0 || rd_clock_mono_ns() >= not_before};
+    if (!ret->ready) {
+        (void)snprintf(ret->why, sizeof ret->why, "no connection to %s", engine->url);
+    }
 }
 
 const struct rd_engine_ops rd_engine_http_ops = {
@@ -201,6 +213,7 @@ const struct rd_engine_ops rd_engine_http_ops = {
     .open = http_open,
     .start = http_start,
     .cancel = http_cancel,
-    .ready = http_ready,
+    .capabilities = http_capabilities,
+    .health = http_health,
     .close = http_close,
 };

@@ -56,10 +56,10 @@ static struct rd_conformance given = {
 static void found_by_name(void **state)
 {
     (void)state;
-    assert_ptr_equal(rd_engine_find("builtin"), &rd_engine_builtin_ops);
-    assert_ptr_equal(rd_engine_find("http"), &rd_engine_http_ops);
-    assert_null(rd_engine_find("builtin "));
-    assert_null(rd_engine_find(""));
+    assert_ptr_equal(rd_engine_find("builtin", NULL), &rd_engine_builtin_ops);
+    assert_ptr_equal(rd_engine_find("http", "http://a/"), &rd_engine_http_ops);
+    assert_null(rd_engine_find("builtin ", NULL));
+    assert_null(rd_engine_find("", NULL));
 }
 
 static void slots_have_limits(void **state)

@@ -28,6 +28,13 @@ enum { WAIT_MS = 20000, PICTURE = HTTP_BACKEND_PICTURE };
 static struct loopback *server;
 
 static const struct rd_format square = {"512", RD_MODALITY_IMAGE, 512, 512};
+static bool is_ready(struct rd_engine *engine)
+{
+    struct rd_engine_health health;
+    rd_engine_http_ops.health(engine, &health);
+    return health.ready;
+}
+
 static const char quick_json[] = "{\"prompt\":\"quick\"}";
 static const char slow_json[] = "{\"prompt\":\"slow\"}";
 #define GENERATION(text)                                                                           \
@@ -151,7 +158,7 @@ static void test_bad_answers(void **state)
         }
         assert_null(strstr(recorder.why.text, "secret"));
         assert_true(strlen(recorder.why.text) < 260);
-        assert_true(rd_engine_http_ops.ready(engine)); /* it answered, however badly */
+        assert_true(is_ready(engine)); /* it answered, however badly */
         rd_engine_http_ops.close(engine);
         recorder_done(&recorder);
     }
@@ -214,10 +221,10 @@ static void test_unreachable(void **state)
     (void)state;
     struct rd_engine *engine = open_at("http://127.0.0.1:1/", 2, 0);
     struct recorder recorder;
-    assert_true(rd_engine_http_ops.ready(engine));
+    assert_true(is_ready(engine));
     uint64_t from = rd_clock_mono_ns();
     run_on(engine, &quick, 4, &recorder);
-    bool ready = rd_engine_http_ops.ready(engine);
+    bool ready = is_ready(engine);
     assert_true(!ready || rd_clock_mono_ns() - from > (uint64_t)RD_HTTP_NOT_READY_MS * 1000000);
     assert_int_equal(recorder.err, RD_ERR_BACKEND_FAILED);
     assert_non_null(strstr(recorder.why.text, "cannot connect"));
@@ -419,12 +426,12 @@ static void test_capacity(void **state)
     struct rd_engine *engine = open_path("/hang", 0);
     struct recorder recorders[5];
     for (unsigned i = 0; i < 4; i++) {
-        assert_true(rd_engine_http_ops.ready(engine));
+        assert_true(is_ready(engine));
         recorder_init(&recorders[i]);
         assert_int_equal(recorder_start(&recorders[i], &rd_engine_http_ops, engine, &quick, 1),
                          RD_OK);
     }
-    assert_true(rd_engine_http_ops.ready(engine)); /* it is up; that it is full the caller knows */
+    assert_true(is_ready(engine)); /* it is up; that it is full the caller knows */
     recorder_init(&recorders[4]);
     assert_int_equal(recorder_start(&recorders[4], &rd_engine_http_ops, engine, &quick, 1),
                      RD_ERR_CAPACITY);
@@ -445,15 +452,26 @@ static void test_config_refused(void **state)
         struct rd_engine_config config;
         const char *why;
     } cases[] = {
-        {{"b", "http", NULL, 1, 0}, "needs a url"},
-        {{"b", "http", "", 1, 0}, "not an http"},
-        {{"b", "http", "ftp://x/", 1, 0}, "not an http"},
-        {{"b", "http", "x:8000/", 1, 0}, "not an http"},
-        {{"b", "http", "http://x:99999/", 1, 0}, "not an http"},
-        {{"b", "http", "http://x/", 0, 0}, "slots"},
-        {{"b", "http", "http://x/", RD_HTTP_SLOTS_MAX + 1, 0}, "slots"},
-        {{"b", "http", "http://x/", 1, RD_HTTP_TIMEOUT_MS_MAX + 1}, "timeout"},
-    };
+        {{.name = "b", .type = "http", .url = NULL, .slots = 1, .timeout_ms = 0}, "needs a url"},
+        {{.name = "b", .type = "http", .url = "", .slots = 1, .timeout_ms = 0}, "not an http"},
+        {{.name = "b", .type = "http", .url = "ftp://x/", .slots = 1, .timeout_ms = 0},
+         "not an http"},
+        {{.name = "b", .type = "http", .url = "x:8000/", .slots = 1, .timeout_ms = 0},
+         "not an http"},
+        {{.name = "b", .type = "http", .url = "http://x:99999/", .slots = 1, .timeout_ms = 0},
+         "not an http"},
+        {{.name = "b", .type = "http", .url = "http://x/", .slots = 0, .timeout_ms = 0}, "slots"},
+        {
+            {.name = "b", .type = "http", .url = "http://x/", RD_HTTP_SLOTS_MAX + 1, .slots = 0},
+            {{.name = "b", .type = "http", .url = "http://x/", .slots = RD_HTTP_SLOTS_MAX + 1},
+             "slots"},
+            {{.name = "b",
+              .type = "http",
+              .url = "http://x/",
+              .slots = 1,
+              .timeout_ms = RD_HTTP_TIMEOUT_MS_MAX + 1},
+             "timeout"},
+        };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct rd_engine *engine = NULL;
         struct rd_why why = {""};
