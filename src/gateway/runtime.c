@@ -124,8 +124,7 @@ static rd_err open_engines(struct rd_runtime *runtime, struct rd_why *why)
     for (size_t i = 0; i < count; i++) {
         struct rd_backend *backend = &runtime->backends[i];
         backend->config = &runtime->config->engines[i];
-        backend->ops = rd_engine_find(backend->config->engine.type,
-                                      backend->config->engine.url);
+        backend->ops = rd_engine_find(backend->config->engine.type, backend->config->engine.url);
         if (backend->ops == NULL) {
             return rd_why_set(why, RD_ERR_CONFIG, "engine %s: no engine type '%s'",
                               backend->config->engine.name, backend->config->engine.type);

@@ -461,17 +461,15 @@ static void test_config_refused(void **state)
         {{.name = "b", .type = "http", .url = "http://x:99999/", .slots = 1, .timeout_ms = 0},
          "not an http"},
         {{.name = "b", .type = "http", .url = "http://x/", .slots = 0, .timeout_ms = 0}, "slots"},
-        {
-            {.name = "b", .type = "http", .url = "http://x/", RD_HTTP_SLOTS_MAX + 1, .slots = 0},
-            {{.name = "b", .type = "http", .url = "http://x/", .slots = RD_HTTP_SLOTS_MAX + 1},
-             "slots"},
-            {{.name = "b",
-              .type = "http",
-              .url = "http://x/",
-              .slots = 1,
-              .timeout_ms = RD_HTTP_TIMEOUT_MS_MAX + 1},
-             "timeout"},
-        };
+        {{.name = "b", .type = "http", .url = "http://x/", .slots = RD_HTTP_SLOTS_MAX + 1},
+         "slots"},
+        {{.name = "b",
+          .type = "http",
+          .url = "http://x/",
+          .slots = 1,
+          .timeout_ms = RD_HTTP_TIMEOUT_MS_MAX + 1},
+         "timeout"},
+    };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct rd_engine *engine = NULL;
         struct rd_why why = {""};
