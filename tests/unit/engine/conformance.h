@@ -8,6 +8,15 @@
 
 #include "engine/engine.h"
 
+/* A request that the backend answers badly. The engine must end it with `err`, and be as good as
+ * before for the next one. */
+struct rd_conformance_failure {
+    const char *name;
+    const struct rd_generation *generation; /* count is 2 */
+    rd_err err;
+    bool final, faultless; /* as the report must say */
+};
+
 struct rd_conformance {
     const struct rd_engine_ops *ops;
     struct rd_engine_config config; /* at least 4 slots */
@@ -16,6 +25,14 @@ struct rd_conformance {
     const struct rd_generation *slow; /* takes many seconds unless it is stopped */
     unsigned stop_ms;                 /* a cancelled or overdue run must be done after this long */
     unsigned races;                   /* how many start/cancel races to run */
+
+    /* Optional. */
+    const struct rd_conformance_failure *failures;
+    size_t failures_count;
+    void (*server)(void *ctx, bool up); /* takes the backend away, brings it back */
+    void *server_ctx;
+    unsigned notice_ms; /* health() must notice either within this; 0: 2000 */
+    unsigned wait_ms;   /* a run without done() after this hangs; 0: 20000 */
 };
 
 void rd_conformance_one(void **state);         /* one run, in order, the right medium */
@@ -29,6 +46,9 @@ void rd_conformance_deadline(void **state);      /* ahead, in the past */
 void rd_conformance_close(void **state);         /* with nothing, and with runs in flight */
 void rd_conformance_races(void **state);         /* threads that start and cancel */
 void rd_conformance_ready(void **state);         /* ready when idle, also after failures */
+void rd_conformance_capabilities(void **state);  /* constant; what is told is what runs do */
+void rd_conformance_failures(void **state);      /* each of `failures`, then a good run */
+void rd_conformance_server(void **state);        /* the backend goes away and returns */
 
 #define RD_CONFORMANCE_TESTS(given)                                                                \
     cmocka_unit_test_prestate(rd_conformance_one, given),                                          \
@@ -41,6 +61,9 @@ void rd_conformance_ready(void **state);         /* ready when idle, also after 
         cmocka_unit_test_prestate(rd_conformance_deadline, given),                                 \
         cmocka_unit_test_prestate(rd_conformance_close, given),                                    \
         cmocka_unit_test_prestate(rd_conformance_races, given),                                    \
-        cmocka_unit_test_prestate(rd_conformance_ready, given)
+        cmocka_unit_test_prestate(rd_conformance_ready, given),                                    \
+        cmocka_unit_test_prestate(rd_conformance_capabilities, given),                             \
+        cmocka_unit_test_prestate(rd_conformance_failures, given),                                 \
+        cmocka_unit_test_prestate(rd_conformance_server, given)
 
 #endif

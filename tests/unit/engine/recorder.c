@@ -11,6 +11,11 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
+
+/* A call that must not block took longer: so much that no busy machine explains it. */
+static const uint64_t BLOCKED_NS = 1000000000;
+
 static _Thread_local bool calling;
 
 __attribute__((format(printf, 2, 3))) static void violate(struct recorder *recorder,
@@ -147,22 +152,44 @@ static rd_err on_end(void *ctx, unsigned index)
     return leave(recorder, RECORDER_END);
 }
 
-static void on_done(void *ctx, rd_err err, const struct rd_why *why,
-                    const struct rd_engine_report *report)
+/* What a report may say: a time that is not known is no zero that is known, and what went well is
+ * neither to be repeated nor to be forgiven. */
+static void check_report(struct recorder *recorder, rd_err err,
+                         const struct rd_engine_report *report)
 {
-    struct recorder *recorder = ctx;
-    enter(recorder, "done");
-    recorder->err = err;
-    recorder->has_why = why != NULL;
-    if (why != NULL) {
-        recorder->why = *why;
-    }
     if (report == NULL) {
         violate(recorder, "done without a report");
-    } else if (memchr(report->device, '\0', sizeof report->device) == NULL) {
+        return;
+    }
+    if (memchr(report->device, '\0', sizeof report->device) == NULL) {
         violate(recorder, "the report's device has no end");
-    } else {
-        recorder->report = *report;
+        return;
+    }
+    recorder->report = *report;
+    if ((unsigned)report->source > RD_DEVICE_TIME_MEASURED) {
+        violate(recorder, "a device time of source %u", (unsigned)report->source);
+    }
+    if (report->source == RD_DEVICE_TIME_UNKNOWN && report->device_ns != 0) {
+        violate(recorder, "a device time that is not known, of %llu ns",
+                (unsigned long long)report->device_ns);
+    }
+    if (report->source != RD_DEVICE_TIME_UNKNOWN && report->device_ns == 0) {
+        violate(recorder, "a device time that is known and zero");
+    }
+    if (err == RD_OK && (report->final || report->faultless)) {
+        violate(recorder, "success, and final or faultless");
+    }
+}
+
+static void check_end(struct recorder *recorder, rd_err err, const struct rd_why *why)
+{
+    if ((unsigned)err >= RD_ERR_COUNT_) {
+        violate(recorder, "done(%u), which is no error", (unsigned)err);
+    } else if (why != NULL && memchr(why->text, '\0', sizeof why->text) == NULL) {
+        violate(recorder, "a why without an end");
+    } else if (why != NULL && (err == RD_OK || why->text[0] == '\0')) {
+        violate(recorder, "done(%s) with %s", rd_err_info(err)->code,
+                err == RD_OK ? "a why" : "an empty why");
     }
     if (err == RD_OK && (recorder->open || recorder->ended != recorder->count)) {
         violate(recorder, "done with %u of %u outputs", recorder->ended, recorder->count);
@@ -170,9 +197,28 @@ static void on_done(void *ctx, rd_err err, const struct rd_why *why,
     if (err == RD_OK && recorder->stopped) {
         violate(recorder, "done without error after a sink function failed");
     }
-    memset(recorder->generation, 0xa5, sizeof *recorder->generation);
-    free(recorder->generation);
-    free(recorder->request_id);
+    if (recorder->stopped && err != recorder->fail_with) {
+        violate(recorder, "done with another error than the sink's");
+    }
+}
+
+static void on_done(void *ctx, rd_err err, const struct rd_why *why,
+                    const struct rd_engine_report *report)
+{
+    struct recorder *recorder = ctx;
+    enter(recorder, "done");
+    if (recorder->done == 0) { /* what comes later was noted by enter() */
+        check_end(recorder, err, why);
+        check_report(recorder, err, report);
+        recorder->err = err;
+        recorder->has_why = why != NULL;
+        if (why != NULL) {
+            recorder->why = *why;
+        }
+        memset(recorder->generation, 0xa5, sizeof *recorder->generation);
+        free(recorder->generation);
+        free(recorder->request_id);
+    }
     recorder->done++;
     (void)leave(recorder, RECORDER_DONE);
 }
@@ -223,9 +269,11 @@ rd_err recorder_start(struct recorder *recorder, const struct rd_engine_ops *ops
                  .done = on_done},
     };
     struct rd_engine_run *run = NULL;
+    uint64_t from = rd_clock_mono_ns();
     calling = true;
     rd_err err = ops->start(engine, &job, &run);
     calling = false;
+    uint64_t took = rd_clock_mono_ns() - from;
     memset(&job, 0xa5, sizeof job); /* an engine must not need it any more */
     if (err != RD_OK) {
         free(recorder->generation);
@@ -233,6 +281,11 @@ rd_err recorder_start(struct recorder *recorder, const struct rd_engine_ops *ops
         return err;
     }
     atomic_store(&recorder->run, run);
+    if (run == NULL || took > BLOCKED_NS) {
+        (void)pthread_mutex_lock(&recorder->lock);
+        violate(recorder, run == NULL ? "start() gave no run" : "start() blocked");
+        (void)pthread_mutex_unlock(&recorder->lock);
+    }
     return RD_OK;
 }
 
@@ -240,9 +293,13 @@ void recorder_cancel(struct recorder *recorder)
 {
     (void)pthread_mutex_lock(&recorder->lock); /* done() cannot return meanwhile */
     if (recorder->done == 0) {
+        uint64_t from = rd_clock_mono_ns();
         calling = true;
         recorder->ops->cancel(recorder->engine, atomic_load(&recorder->run));
         calling = false;
+        if (rd_clock_mono_ns() - from > BLOCKED_NS) {
+            violate(recorder, "cancel() blocked");
+        }
     }
     (void)pthread_mutex_unlock(&recorder->lock);
 }
