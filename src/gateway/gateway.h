@@ -60,11 +60,12 @@ struct rd_call {
     void (*drop)(struct rd_call *call); /* releases `state`; called last */
     /* The client left; may be NULL. A handler on the pool sets it while the client may leave. */
     void (*_Atomic gone)(struct rd_call *call);
-    bool plain;            /* a complete job is answered 200, not 303 */
-    uint64_t retry_s;      /* Retry-After, when it is known better than 1 */
-    const char *log_model; /* for the request log, or NULL */
-    uint64_t engine_ns;    /* for the request log; 0: no engine */
-    char error_text[256];  /* for the log: the cause of a 5xx */
+    struct rd_call_replay *replay; /* replay.h; NULL: no Idempotency-Key, or it is settled */
+    bool plain;                    /* a complete job is answered 200, not 303 */
+    uint64_t retry_s;              /* Retry-After, when it is known better than 1 */
+    const char *log_model;         /* for the request log, or NULL */
+    uint64_t engine_ns;            /* for the request log; 0: no engine */
+    char error_text[256];          /* for the log: the cause of a 5xx */
 };
 
 /* What every answer carries: request id, nosniff, trace context, CORS (routes.c). */

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/limits.h"
-#include "gateway/gateway.h"
+#include "gateway/replay.h"
 #include "request/json.h"
 
 enum {
@@ -24,6 +24,11 @@ void rd_reply_json(struct rd_call *call, int status, const struct rd_buf *json)
         rd_reply_error(call,
                        rd_buf_err(json) == RD_ERR_NO_MEMORY ? RD_ERR_NO_MEMORY : RD_ERR_INTERNAL,
                        NULL, NULL);
+        return;
+    }
+    rd_err err = rd_replay_keep(call, status, json);
+    if (err != RD_OK) {
+        rd_reply_error(call, err, NULL, NULL);
         return;
     }
     rd_call_common_headers(call);
@@ -53,6 +58,7 @@ static void error_headers(struct rd_call *call, rd_err err, int status)
 void rd_reply_error(struct rd_call *call, rd_err err, const char *message, const char *details)
 {
     const struct rd_err_info *info = rd_err_info(err);
+    rd_replay_release(call);
     if (info->http >= 500 && message != NULL) {
         (void)snprintf(call->error_text, sizeof call->error_text, "%s", message);
     }

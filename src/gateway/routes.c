@@ -12,6 +12,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "gateway/replay.h"
 #include "gateway/ws.h"
 
 #define PUBLIC 0u
@@ -33,8 +34,8 @@ static const struct rd_route routes[] = {
      "aliases"},
     {RD_HTTP_GET, "/models/loras", RD_SCOPE_ALL, RD_BODY_NONE, RD_ON_HTTP, NULL, rd_info_loras,
      "loras"},
-    {RD_HTTP_POST, "/uploads", RD_SCOPE_UPLOAD, RD_BODY_JSON, RD_ON_POOL, NULL, rd_upload_create,
-     "upload_create"},
+    {RD_HTTP_POST, "/uploads", RD_SCOPE_UPLOAD, RD_BODY_JSON, RD_ON_POOL_ONCE, NULL,
+     rd_upload_create, "upload_create"},
     {RD_HTTP_PUT, "/uploads/{token}", PUBLIC, RD_BODY_STREAM, RD_ON_HTTP, rd_upload_begin,
      rd_upload_put, "upload_put"},
     {RD_HTTP_GET, "/a/{asset}", PUBLIC, RD_BODY_NONE, RD_ON_HTTP, NULL, rd_asset_handle, "asset"},
@@ -61,7 +62,7 @@ static const struct rd_route routes[] = {
     {RD_HTTP_GET, "/jobs/{id}/events", RD_SCOPE_GENERATE | RD_SCOPE_READ, RD_BODY_NONE, RD_ON_POOL,
      NULL, rd_events_handle, "job_events"},
     {RD_HTTP_GET, "/ws", PUBLIC, RD_BODY_NONE, RD_ON_HTTP, NULL, rd_sockets_handle, "ws"},
-    {RD_HTTP_POST, "/keys", RD_SCOPE_ADMIN, RD_BODY_JSON, RD_ON_POOL, NULL, rd_keys_create,
+    {RD_HTTP_POST, "/keys", RD_SCOPE_ADMIN, RD_BODY_JSON, RD_ON_POOL_ONCE, NULL, rd_keys_create,
      "key_create"},
     {RD_HTTP_GET, "/keys", RD_SCOPE_ADMIN | RD_SCOPE_READ, RD_BODY_NONE, RD_ON_POOL, NULL,
      rd_keys_list, "key_list"},
@@ -70,13 +71,13 @@ static const struct rd_route routes[] = {
     {RD_HTTP_GET, "/webhooks", RD_SCOPE_ADMIN | RD_SCOPE_READ | RD_SCOPE_GENERATE, RD_BODY_NONE,
      RD_ON_POOL, NULL, rd_webhooks_list, "webhook_list"},
     {RD_HTTP_POST, "/webhooks/{id}/replay", RD_SCOPE_ADMIN | RD_SCOPE_GENERATE, RD_BODY_NONE,
-     RD_ON_POOL, NULL, rd_webhooks_replay, "webhook_replay"},
+     RD_ON_POOL_ONCE, NULL, rd_webhooks_replay, "webhook_replay"},
     {RD_HTTP_POST, "/webhooks/test", RD_SCOPE_GENERATE, RD_BODY_JSON, RD_ON_HTTP, NULL,
      rd_webhooks_test, "webhook_test"},
     {RD_HTTP_GET, "/webhooks/secret", RD_SCOPE_GENERATE, RD_BODY_NONE, RD_ON_POOL, NULL,
      rd_webhooks_secret, "webhook_secret"},
-    {RD_HTTP_POST, "/webhooks/secret/rotate", RD_SCOPE_GENERATE, RD_BODY_NONE, RD_ON_POOL, NULL,
-     rd_webhooks_rotate, "webhook_rotate"},
+    {RD_HTTP_POST, "/webhooks/secret/rotate", RD_SCOPE_GENERATE, RD_BODY_NONE, RD_ON_POOL_ONCE,
+     NULL, rd_webhooks_rotate, "webhook_rotate"},
     {RD_HTTP_POST, "/{modality}/{family}/{model}/{task}", RD_SCOPE_GENERATE, RD_BODY_IMAGES,
      RD_ON_HTTP, NULL, rd_generate_handle, "generate"},
 };
@@ -300,7 +301,9 @@ static void on_headers(void *ctx, struct rd_http_exchange *x)
 static void handle_on_pool(void *ctx)
 {
     struct rd_call *call = ctx;
-    call->route->handle(call);
+    if (call->route->where != RD_ON_POOL_ONCE || !rd_replay_answered(call)) {
+        call->route->handle(call);
+    }
 }
 
 static void on_request(void *ctx, struct rd_http_exchange *x)

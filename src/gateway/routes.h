@@ -14,8 +14,9 @@ enum rd_body {
 };
 
 enum rd_where {
-    RD_ON_HTTP, /* it never waits */
-    RD_ON_POOL, /* it waits for a disk: the exchange is suspended meanwhile */
+    RD_ON_HTTP,      /* it never waits */
+    RD_ON_POOL,      /* it waits for a disk: the exchange is suspended meanwhile */
+    RD_ON_POOL_ONCE, /* the same; an Idempotency-Key is honoured (replay.h) */
 };
 
 struct rd_route {

@@ -10,6 +10,7 @@
 
 #include "base/limits.h"
 #include "base/text.h"
+#include "gateway/replay.h"
 #include "gateway/webhooks.h"
 #include "request/json.h"
 #include "webhook/url.h"
@@ -141,38 +142,23 @@ static void read_webhook(struct reader *r, const char **ret)
     }
 }
 
-/* RFC draft: a structured string; a bare token is taken as well, as clients send it. */
+/* In the body or in the header; in both, if they agree. */
 static void read_key(struct reader *r, const char *header, char ret[RD_IDEMPOTENCY_KEY_MAX + 1])
 {
-    const char *key = text_field(r, "idempotency_key", false);
-    const char *field = "idempotency_key";
-    size_t len = key == NULL ? 0 : strlen(key);
-    if (header != NULL) {
-        size_t header_len = strlen(header);
-        bool quoted = header_len >= 2 && header[0] == '"' && header[header_len - 1] == '"';
-        const char *bare = quoted ? header + 1 : header;
-        size_t bare_len = quoted ? header_len - 2 : header_len;
-        if (key != NULL && (bare_len != len || memcmp(bare, key, len) != 0)) {
-            problem(r, field, "header", "the same as the Idempotency-Key header, or only one");
-        }
-        field = "Idempotency-Key";
-        key = bare;
-        len = bare_len;
-    }
+    const char *field = text_field(r, "idempotency_key", false);
+    char of_field[RD_IDEMPOTENCY_KEY_MAX + 1] = "";
+    const char *expected = "1 to 64 visible ASCII characters without spaces";
     ret[0] = '\0';
-    if (key == NULL) {
-        return;
+    if (field != NULL && !rd_replay_key(field, of_field)) {
+        problem(r, "idempotency_key", "length", expected);
+    } else if (header != NULL && !rd_replay_key(header, ret)) {
+        problem(r, "Idempotency-Key", "length", expected);
+    } else if (header != NULL && field != NULL && strcmp(ret, of_field) != 0) {
+        problem(r, "idempotency_key", "header",
+                "the same as the Idempotency-Key header, or only one");
+    } else if (header == NULL) {
+        memcpy(ret, of_field, sizeof of_field);
     }
-    bool visible = len > 0;
-    for (size_t i = 0; i < len && visible; i++) {
-        visible = key[i] > ' ' && key[i] < 0x7f;
-    }
-    if (!visible || len > RD_IDEMPOTENCY_KEY_MAX) {
-        problem(r, field, "length", "1 to 64 visible ASCII characters without spaces");
-        return;
-    }
-    memcpy(ret, key, len);
-    ret[len] = '\0';
 }
 
 static rd_err dump(const json_t *json, size_t flags, struct rd_buf *ret)

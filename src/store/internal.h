@@ -7,6 +7,7 @@
  * code must not call the store.
  *   uploads.lock   the set of claimed tickets; held across one SELECT, so that "not done yet" and
  *                  "nobody uploads it now" are one question
+ *   replays.lock   the set of requests with an Idempotency-Key that are being answered
  *   writer.lock    a change on disk
  *   reader.lock    a look-up on disk
  *   keys.lock      the keys in memory; rdlock for each request's check, wrlock for a few stores
@@ -28,6 +29,7 @@
 
 enum {
     RD_STORE_KEYS_MAX = 100000,        /* all are in memory: 35 MB */
+    RD_STORE_REPLAYS_OPEN_MAX = 256,   /* more than the pool's threads, which alone answer them */
     RD_STORE_CLAIMS_MAX = 16384,       /* RD_LIMIT_CONNECTIONS: each is a PUT in progress */
     RD_STORE_UPLOADS_OPEN_MAX = 10000, /* unused tickets a tenant: a loop must not fill the disk */
     RD_STORE_TICKET_TTL_MS_MAX = 86400000,
@@ -63,6 +65,17 @@ struct rd_store_claims {
     size_t count, room;
 };
 
+/* The requests with an Idempotency-Key that are being answered. */
+struct rd_store_replaying {
+    uint64_t owner;
+    char key[RD_IDEMPOTENCY_KEY_MAX + 1];
+};
+struct rd_store_replays {
+    pthread_mutex_t lock;
+    struct rd_store_replaying open[RD_STORE_REPLAYS_OPEN_MAX];
+    size_t count;
+};
+
 struct rd_store {
     int lock_fd;
     uint64_t (*now_ms)(void); /* rd_clock_wall_ms; tests put their own */
@@ -73,6 +86,7 @@ struct rd_store {
     struct rd_store_db writer, reader;
     struct rd_store_keys keys;
     struct rd_store_claims uploads;
+    struct rd_store_replays replays;
 
     pthread_t flusher;
     pthread_mutex_t flush_lock;

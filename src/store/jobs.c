@@ -284,6 +284,7 @@ static rd_err sweep_all(struct rd_store_db *db, uint64_t keys_before_ms, uint64_
 {
     bool ignored = false;
     RD_TRY(sweep(db, RD_STORE_SQL_SWEEP_KEYS, keys_before_ms, max, more));
+    RD_TRY(sweep(db, RD_STORE_SQL_SWEEP_REPLAYS, keys_before_ms, max, more));
     if (jobs_before_ms > 0) {
         RD_TRY(sweep(db, RD_STORE_SQL_SWEEP_REQUESTS, jobs_before_ms, max, &ignored));
         RD_TRY(sweep(db, RD_STORE_SQL_SWEEP_RESULTS, jobs_before_ms, max, &ignored));

@@ -31,7 +31,7 @@ enum rd_job_status { /* as on the wire */
 const char *rd_job_status_name(enum rd_job_status status);
 bool rd_job_status_parse(const char *name, enum rd_job_status *ret);
 
-enum { RD_IDEMPOTENCY_KEY_MAX = 64, RD_MODEL_NAME_MAX = 128, RD_JOB_REQUEST_MAX = 33 << 20 };
+enum { RD_MODEL_NAME_MAX = 128, RD_JOB_REQUEST_MAX = 33 << 20 };
 
 /* A job as it is stored. Texts of a row that a reading function hands out live during the call;
  * those of a change belong to the caller until rd_store_jobs_apply returns. */
@@ -138,9 +138,9 @@ rd_err rd_store_jobs_list(struct rd_store *store, const struct rd_job_filter *fi
 rd_err rd_store_jobs_export(struct rd_store *store,
                             bool (*each)(void *ctx, const struct rd_job_row *row),
                             void *ctx) RD_MUST;
-/* Forgets idempotency keys older than `keys_before_ms`, and ended jobs and deliveries older than
- * `jobs_before_ms` (0: keep), at most `max` rows of each, so that writers wait only for a moment;
- * *ret_more: there are more. */
+/* Forgets idempotency keys, with kept answers, older than `keys_before_ms`, and ended jobs and
+ * deliveries older than `jobs_before_ms` (0: keep), at most `max` rows of each, so that writers
+ * wait only for a moment; *ret_more: there are more. */
 rd_err rd_store_jobs_sweep(struct rd_store *store, uint64_t keys_before_ms, uint64_t jobs_before_ms,
                            unsigned max, bool *ret_more) RD_MUST;
 

@@ -77,6 +77,11 @@ const struct rd_store_migration rd_store_migrations[] = {
      " REFERENCES tenants(owner), created_ms INTEGER NOT NULL, nonce BLOB NOT NULL,"
      " secret BLOB NOT NULL) STRICT;"
      "CREATE INDEX webhook_secrets_owner ON webhook_secrets(owner, n);"},
+    {3, "kept answers",
+     "CREATE TABLE replays(n INTEGER PRIMARY KEY, owner INTEGER NOT NULL, key TEXT NOT NULL,"
+     " body_hash BLOB NOT NULL, status INTEGER NOT NULL, created_ms INTEGER NOT NULL,"
+     " nonce BLOB NOT NULL, answer BLOB NOT NULL) STRICT;"
+     "CREATE UNIQUE INDEX replays_key ON replays(owner, key);"},
 };
 const size_t rd_store_migration_count = sizeof rd_store_migrations / sizeof *rd_store_migrations;
 
@@ -225,6 +230,12 @@ const char *const rd_store_statements[RD_STORE_SQL_COUNT_] = {
     " ORDER BY d.n DESC LIMIT ?4",
     [RD_STORE_SQL_DELIVERIES_AGE] = "SELECT count(*), coalesce(min(next_ms), 0) FROM deliveries"
                                     " INDEXED BY deliveries_due WHERE state = 0",
+    [RD_STORE_SQL_REPLAY_GET] = "SELECT body_hash, status, nonce, answer FROM replays"
+                                " WHERE owner = ?1 AND key = ?2",
+    [RD_STORE_SQL_REPLAY_ADD] = "INSERT INTO replays VALUES(NULL, ?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    [RD_STORE_SQL_SWEEP_REPLAYS] = "DELETE FROM replays WHERE n IN (SELECT n FROM (SELECT n,"
+                                   " created_ms FROM replays ORDER BY n LIMIT ?2)"
+                                   " WHERE created_ms < ?1)",
     [RD_STORE_SQL_SECRETS_GET] = "SELECT created_ms, nonce, secret FROM webhook_secrets"
                                  " WHERE owner = ?1 ORDER BY n DESC LIMIT 2",
     [RD_STORE_SQL_SECRET_ADD] = "INSERT INTO webhook_secrets VALUES(NULL, ?1, ?2, ?3, ?4)",

@@ -133,6 +133,7 @@ static rd_err init_locks(struct rd_store *store)
     (void)pthread_condattr_destroy(&monotonic);
     (void)pthread_mutex_init(&store->flush_lock, NULL);
     (void)pthread_mutex_init(&store->uploads.lock, NULL);
+    (void)pthread_mutex_init(&store->replays.lock, NULL);
     (void)pthread_rwlock_init(&store->keys.lock, NULL);
     return RD_OK;
 }
@@ -150,6 +151,7 @@ static void free_store(struct rd_store *store)
     (void)pthread_cond_destroy(&store->flush_wake);
     (void)pthread_mutex_destroy(&store->flush_lock);
     (void)pthread_mutex_destroy(&store->uploads.lock);
+    (void)pthread_mutex_destroy(&store->replays.lock);
     (void)pthread_rwlock_destroy(&store->keys.lock);
     rd_mem_wipe(store, sizeof *store);
     rd_mem_free(store);

@@ -103,4 +103,27 @@ rd_err rd_store_upload_finish(struct rd_store *store, const char *id,
 rd_err rd_store_upload_resolve(struct rd_store *store, const char *id,
                                struct rd_upload *ret) RD_MUST;
 
+/* Answers kept for an Idempotency-Key: a request that makes something is done once, however often
+ * it is sent. (Jobs do not need it: jobs.h finds the job that has the key.) One who has begun ends
+ * with keep, if it went well, and with release in any case. */
+enum { RD_IDEMPOTENCY_KEY_MAX = 64, RD_REPLAY_ANSWER_MAX = 8192 };
+struct rd_replay_ask {
+    uint64_t owner;
+    const char *key;                /* 1 to RD_IDEMPOTENCY_KEY_MAX characters */
+    uint8_t body_hash[RD_HASH_LEN]; /* of all that makes it the same request */
+};
+struct rd_replay {
+    int status; /* 0: there is no answer yet, do it */
+    size_t len;
+    char answer[RD_REPLAY_ANSWER_MAX];
+};
+/* IDEMPOTENCY: the key stands for another request. CONFLICT: it is being answered now. CORRUPT: the
+ * row was altered. Only RD_OK with status 0 has begun. */
+rd_err rd_store_replay_begin(struct rd_store *store, const struct rd_replay_ask *ask,
+                             struct rd_replay *ret) RD_MUST;
+/* RD_OK: the answer (2xx) is durable and may be sent. Until the sweep of jobs.h forgets it. */
+rd_err rd_store_replay_keep(struct rd_store *store, const struct rd_replay_ask *ask, int status,
+                            const void *answer, size_t len) RD_MUST;
+void rd_store_replay_release(struct rd_store *store, const struct rd_replay_ask *ask);
+
 #endif

@@ -190,6 +190,46 @@ def test_a_key_stands_for_one_job(start_gateway):
     assert submit(server, {**body, "seed": 1}, status=422, headers=key)["error"] == "idempotency_conflict"
 
 
+def test_what_makes_no_job_takes_a_key_too(start_gateway):
+    server = start_gateway()
+    ask = {"content_type": "image/png", "bytes": 100}
+    asks = [("/uploads", ask, 200), ("/keys", {"tenant": "acme", "name": "app"}, 201), ("/webhooks/secret/rotate", None, 200)]
+    first = {}
+    for path, body, status in asks:
+        kw = {"headers": {"Idempotency-Key": f"once{path}"}, **({"json": body} if body else {})}
+        first[path] = server.post(path, **kw)
+        assert first[path].status_code == status, first[path].text
+        again = server.post(path, **kw)
+        assert (again.status_code, again.content) == (status, first[path].content)
+        assert again.headers["Cache-Control"] == "no-store"
+        assert server.post(path, **{**kw, "headers": {}}).content != first[path].content
+    key = {"Idempotency-Key": "once/keys"}
+    other = server.post("/keys", json={"tenant": "acme", "name": "another"}, headers=key)
+    assert other.status_code == 422 and other.json()["error"] == "idempotency_conflict"
+    assert server.post("/uploads", json=ask, headers=key).status_code == 422
+    refused = server.post("/uploads", json=ask, headers={"Idempotency-Key": "a b"})
+    assert refused.status_code == 400 and refused.json()["details"][0]["field"] == "Idempotency-Key"
+    # What was refused is not kept: the key is free for the request put right.
+    free = {"Idempotency-Key": "second-try"}
+    assert server.post("/uploads", json={**ask, "bytes": 0}, headers=free).status_code == 400
+    assert server.post("/uploads", json=ask, headers=free).status_code == 200
+    assert len([k for k in server.get("/keys").json()["keys"] if k["name"] == "app"]) == 2
+    assert server.stop() == 0
+    server = start_gateway()
+    assert server.post("/keys", json=asks[1][1], headers=key).content == first["/keys"].content
+
+
+def test_many_at_once_make_one_key(gateway):
+    def make(_):
+        while True:
+            answer = gateway.post("/keys", json={"tenant": "racer", "name": "x"}, headers={"Idempotency-Key": "race"})
+            if answer.status_code != 409:
+                return answer.content
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        assert len(set(pool.map(make, range(32)))) == 1
+    assert len([k for k in gateway.get("/keys").json()["keys"] if k["tenant"] == "racer"]) == 1
+
+
 def test_identical_submissions_at_once_are_one_job(gateway):
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
         for turn in range(5):

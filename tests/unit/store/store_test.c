@@ -59,18 +59,18 @@ static void test_newer_database_is_refused(void **state)
     (void)state;
     rd_store_close(test_open());
     test_sql("INSERT INTO migrations VALUES(7, 'from the future', 1)");
-    test_refused(RD_ERR_CORRUPT, "schema version 7, this program knows up to 2: run the newer");
+    test_refused(RD_ERR_CORRUPT, "schema version 7, this program knows up to 3: run the newer");
 }
 
-/* v1.db and v1.pepper were made by the program of schema version 1, with these in it. */
-static void open_version_1(struct rd_store **ret)
+/* vN.db and vN.pepper were made by the program of schema version N, with these in it. */
+static void open_version(unsigned version, struct rd_store **ret)
 {
-    static const char *const names[][2] = {{"v1.db", "render.db"}, {"v1.pepper", "pepper"}};
+    static const char *const names[][2] = {{"db", "render.db"}, {"pepper", "pepper"}};
     for (size_t i = 0; i < 2; i++) {
         char path[400];
         struct rd_buf file;
         rd_buf_init(&file, 1u << 20);
-        (void)snprintf(path, sizeof path, "%s/%s", RD_STORE_FILES, names[i][0]);
+        (void)snprintf(path, sizeof path, "%s/v%u.%s", RD_STORE_FILES, version, names[i][0]);
         assert_int_equal(rd_fs_read(path, &file, NULL), RD_OK);
         test_write(names[i][1], file.data, file.len);
         rd_buf_done(&file);
@@ -84,7 +84,7 @@ static void test_a_database_of_version_1_is_brought_up_to_date(void **state)
     struct rd_store *store = NULL;
     struct rd_key key;
     struct rd_upload upload;
-    open_version_1(&store);
+    open_version(1, &store);
     for (int again = 0; again < 2; again++) {
         static const char good[] = "rk_GeYpCKrBIXXKszR4olMaSU6MAiqycG2PUY5e";
         static const char revoked[] = "rk_lEcY8vUEUvyyvC5Kq5J803nnzWjsck271RKX";
@@ -108,12 +108,46 @@ static void test_a_database_of_version_1_is_brought_up_to_date(void **state)
     rd_store_close(store);
 }
 
+static bool is_running(void *ctx, const struct rd_job_row *row)
+{
+    unsigned *seen = ctx;
+    assert_string_equal(row->id, "j_03529tWZApvATRsJ28WUzI");
+    assert_string_equal(row->model, "flux/schnell");
+    assert_string_equal(row->backend, "box");
+    ++*seen;
+    return true;
+}
+
+static void test_a_database_of_version_2_is_brought_up_to_date(void **state)
+{
+    (void)state;
+    struct rd_store *store = NULL;
+    struct rd_key key;
+    unsigned live = 0;
+    open_version(2, &store);
+    static const char text[] = "rk_so7g21QQUrPk9Yn5x73RW7dw9H9qjh10mnA2";
+    assert_int_equal(rd_store_key_check(store, text, RD_KEY_TEXT_LEN, &key), RD_OK);
+    assert_string_equal(key.tenant, "acme");
+    assert_int_equal(rd_store_jobs_live(store, is_running, &live), RD_OK);
+    assert_int_equal(live, 1);
+    /* The key "order-2" has the job that was cancelled. */
+    struct rd_job_write again = job_add(3, key.owner);
+    again.idempotency_key = "order-2";
+    assert_int_equal(rd_store_jobs_apply(store, &again, 1), RD_OK);
+    assert_int_equal(again.err, RD_ERR_CONFLICT); /* its body was another */
+    const struct rd_replay_ask ask = {.owner = key.owner, .key = "order-2"};
+    struct rd_replay got;
+    assert_int_equal(rd_store_replay_begin(store, &ask, &got), RD_OK);
+    assert_int_equal(rd_store_replay_keep(store, &ask, 200, "{}", 2), RD_OK);
+    rd_store_close(store);
+}
+
 /* Killed between two steps, or before the end of one: the next start goes on. */
 static void test_a_migration_that_fails_is_as_if_never_begun(void **state)
 {
     (void)state;
     struct rd_store *store = NULL;
-    open_version_1(&store);
+    open_version(1, &store);
     rd_store_close(store);
     assert_int_equal(unlink(test_path("render.db")), 0);
     char path[400];
@@ -457,6 +491,7 @@ int main(void)
         TEST(test_two_gateways_do_not_share),
         TEST(test_newer_database_is_refused),
         TEST(test_a_database_of_version_1_is_brought_up_to_date),
+        TEST(test_a_database_of_version_2_is_brought_up_to_date),
         TEST(test_a_migration_that_fails_is_as_if_never_begun),
         TEST(test_foreign_files_are_refused),
         TEST(test_an_empty_database_is_begun),
