@@ -74,6 +74,7 @@ TESTED_ELSEWHERE = {
     "src/gateway/answer.c": "tests/blackbox/test_sync.py",
     "src/gateway/assets.c": "tests/blackbox/test_storage.py",
     "src/gateway/attest.c": "tests/blackbox/test_verify.py",
+    "src/gateway/replay.c": "tests/blackbox/test_jobs.py",
     "src/gateway/events.c": "tests/blackbox/test_events.py",
     "src/gateway/jobrun.c": "tests/blackbox/test_jobs.py",
     "src/gateway/jobs.c": "tests/blackbox/test_jobs.py",
