@@ -155,37 +155,147 @@ static void run_unlink(struct rd_http_driver *driver, struct rd_engine_run *run)
     }
 }
 
-static void run_over(struct rd_http_driver *driver, struct rd_engine_run *run)
+static void run_launch(struct rd_http_driver *driver, struct rd_engine_run *run);
+
+static void note_time(struct rd_http_driver *driver, uint64_t at)
 {
-    run_unlink(driver, run);
-    atomic_fetch_sub(&driver->load, 1);
-    rd_http_engine_release(driver->engine, run);
+    if (at < driver->next_ns) {
+        driver->next_ns = at;
+    }
 }
 
-/* Hands the request for run->output to libcurl, or ends the run. */
-static void run_launch(struct rd_http_driver *driver, struct rd_engine_run *run)
+/* The run is over: run->err says how. A last word to the server may follow. */
+static void run_over(struct rd_http_driver *driver, struct rd_engine_run *run)
 {
-    rd_err err = atomic_load(&run->cancelled)             ? RD_ERR_CANCELLED
-                 : rd_clock_mono_ns() >= run->deadline_ns ? RD_ERR_BACKEND_TIMEOUT
-                                                          : rd_http_run_arm(run);
+    struct rd_engine *engine = driver->engine;
+    bool farewell =
+        atomic_fetch_add(&engine->farewells, 1) < engine->slots && rd_http_run_farewell(run);
+    atomic_fetch_sub(&driver->load, 1);
+    rd_http_engine_release(engine);
+    rd_http_run_report(run);
+    if (farewell) {
+        run->phase = RD_HTTP_FAREWELL;
+        run->face.deadline_ns = rd_clock_mono_ns() + (uint64_t)RD_HTTP_FAREWELL_MS * NS_PER_MS;
+        note_time(driver, run->face.deadline_ns);
+        farewell = curl_multi_add_handle(driver->multi, run->easy) == CURLM_OK;
+    }
+    if (!farewell) {
+        atomic_fetch_sub(&engine->farewells, 1);
+        run_unlink(driver, run);
+        rd_http_engine_pool(engine, run);
+    }
+}
+
+static void farewell_over(struct rd_http_driver *driver, struct rd_engine_run *run)
+{
+    (void)curl_multi_remove_handle(driver->multi, run->easy);
+    atomic_fetch_sub(&driver->engine->farewells, 1);
+    run_unlink(driver, run);
+    rd_http_engine_pool(driver->engine, run);
+}
+
+/* Ends a run that is under way; its connection is closed with it. */
+static void run_abort(struct rd_http_driver *driver, struct rd_engine_run *run, rd_err err,
+                      const char *why)
+{
+    if (run->phase == RD_HTTP_ACTIVE) {
+        (void)curl_multi_remove_handle(driver->multi, run->easy);
+    }
+    rd_http_run_stop(run, err, why);
+    run_over(driver, run);
+}
+
+/* Hands the prepared request to libcurl, or ends the run. */
+static void run_transmit(struct rd_http_driver *driver, struct rd_engine_run *run)
+{
+    rd_err err = rd_http_run_arm(run);
     if (err == RD_OK && curl_multi_add_handle(driver->multi, run->easy) != CURLM_OK) {
         err = RD_ERR_NO_MEMORY;
     }
     if (err != RD_OK) {
-        rd_http_run_stop(run, err,
-                         err == RD_ERR_BACKEND_TIMEOUT ? "the deadline has passed" : NULL);
+        rd_http_run_stop(run, err, NULL);
         run_over(driver, run);
+    } else {
+        run->phase = RD_HTTP_ACTIVE;
     }
 }
 
-/* Ends a run that libcurl is working on; its connection is closed with it. */
-static void run_abort(struct rd_http_driver *driver, struct rd_engine_run *run, rd_err err,
-                      const char *why)
+/* The exchange is behind us. */
+static void run_ended(struct rd_http_driver *driver, struct rd_engine_run *run)
 {
-    (void)curl_multi_remove_handle(driver->multi, run->easy);
-    rd_http_run_stop(run, err, why);
-    (void)rd_http_run_finish(run, CURLE_ABORTED_BY_CALLBACK);
-    run_over(driver, run);
+    if (run->err != RD_OK || !run->then.again) {
+        run_over(driver, run);
+    } else if (run->then.after_ms == 0) {
+        run_launch(driver, run);
+    } else {
+        run->phase = RD_HTTP_WAITING;
+        run->wake_ns = rd_clock_mono_ns() + (uint64_t)run->then.after_ms * NS_PER_MS;
+        note_time(driver, run->wake_ns);
+    }
+}
+
+static bool send_away(struct rd_http_driver *driver, struct rd_engine_run *run, bool end)
+{
+    const struct rd_http_dialect *dialect = driver->engine->dialect;
+    if (dialect->slow == NULL || !dialect->slow(&run->face, end)) {
+        return false;
+    }
+    run->step_end = end;
+    run->phase = RD_HTTP_AWAY;
+    rd_http_workers_push(&driver->engine->workers, run);
+    return true;
+}
+
+/* Makes the next request and sends it. */
+static void run_launch(struct rd_http_driver *driver, struct rd_engine_run *run)
+{
+    if (atomic_load(&run->cancelled)) {
+        rd_http_run_stop(run, RD_ERR_CANCELLED, NULL);
+    } else if (rd_clock_mono_ns() >= run->face.deadline_ns) {
+        rd_http_run_stop(run, RD_ERR_BACKEND_TIMEOUT, "the deadline has passed");
+    } else if (!run->prepared && run->err == RD_OK) {
+        if (send_away(driver, run, false)) {
+            return;
+        }
+        rd_err err = rd_http_run_prepare(run);
+        if (err != RD_OK) {
+            rd_http_run_stop(run, err, NULL);
+        }
+    }
+    if (run->err != RD_OK) {
+        run_over(driver, run);
+    } else {
+        run_transmit(driver, run);
+    }
+}
+
+static void run_received(struct rd_http_driver *driver, struct rd_engine_run *run, CURLcode code)
+{
+    if (run->phase == RD_HTTP_FAREWELL) {
+        farewell_over(driver, run);
+        return;
+    }
+    if (rd_http_run_received(run, code)) {
+        if (send_away(driver, run, true)) {
+            return;
+        }
+        rd_http_run_end(run);
+    }
+    run_ended(driver, run);
+}
+
+/* From the inbox: a new run, or one that a worker has finished a step of. */
+static void run_arrived(struct rd_http_driver *driver, struct rd_engine_run *run, bool back)
+{
+    note_time(driver, run->face.deadline_ns);
+    if (!back) {
+        run_link(driver, run);
+        run_launch(driver, run);
+    } else if (run->step_end) {
+        run_ended(driver, run);
+    } else {
+        run_launch(driver, run);
+    }
 }
 
 static void take_inbox(struct rd_http_driver *driver)
@@ -193,20 +303,21 @@ static void take_inbox(struct rd_http_driver *driver)
     struct rd_engine_run *newest = atomic_exchange(&driver->inbox, NULL);
     struct rd_engine_run *oldest = NULL;
     while (newest != NULL) {
-        struct rd_engine_run *next = newest->next;
-        newest->next = oldest;
+        struct rd_engine_run *next = newest->inbox_next;
+        newest->inbox_next = oldest;
         oldest = newest;
         newest = next;
     }
     while (oldest != NULL) {
-        struct rd_engine_run *next = oldest->next;
-        if (oldest->deadline_ns < driver->next_deadline_ns) {
-            driver->next_deadline_ns = oldest->deadline_ns;
-        }
-        run_link(driver, oldest);
-        run_launch(driver, oldest);
+        struct rd_engine_run *next = oldest->inbox_next;
+        run_arrived(driver, oldest, oldest->phase == RD_HTTP_BACK);
         oldest = next;
     }
+}
+
+static bool may_be_stopped(const struct rd_engine_run *run)
+{
+    return run->phase == RD_HTTP_ACTIVE || run->phase == RD_HTTP_WAITING;
 }
 
 static void sweep_cancelled(struct rd_http_driver *driver)
@@ -215,22 +326,39 @@ static void sweep_cancelled(struct rd_http_driver *driver)
     struct rd_engine_run *next;
     for (struct rd_engine_run *run = driver->runs; run != NULL; run = next) {
         next = run->next; /* done() may start() another run, but that one waits in the inbox */
-        if (closing || atomic_load(&run->cancelled)) {
+        if (closing) {
+            atomic_store(&run->cancelled, true); /* for those that are away */
+        }
+        if (may_be_stopped(run) && atomic_load(&run->cancelled)) {
             run_abort(driver, run, RD_ERR_CANCELLED, NULL);
         }
     }
 }
 
-static void sweep_deadlines(struct rd_http_driver *driver, uint64_t now)
+static void sweep_times(struct rd_http_driver *driver, uint64_t now)
 {
     struct rd_engine_run *next;
-    driver->next_deadline_ns = UINT64_MAX;
+    driver->next_ns = UINT64_MAX;
     for (struct rd_engine_run *run = driver->runs; run != NULL; run = next) {
         next = run->next;
-        if (run->deadline_ns <= now) {
-            run_abort(driver, run, RD_ERR_BACKEND_TIMEOUT, "the engine did not answer in time");
-        } else if (run->deadline_ns < driver->next_deadline_ns) {
-            driver->next_deadline_ns = run->deadline_ns;
+        if (run->phase == RD_HTTP_AWAY) { /* its time is noted when it is back */
+            continue;
+        }
+        if (run->face.deadline_ns <= now) {
+            if (run->phase == RD_HTTP_FAREWELL) {
+                farewell_over(driver, run);
+            } else {
+                run_abort(driver, run, RD_ERR_BACKEND_TIMEOUT, "the engine did not answer in time");
+            }
+            continue;
+        }
+        note_time(driver, run->face.deadline_ns);
+        if (run->phase == RD_HTTP_WAITING) {
+            if (run->wake_ns <= now) {
+                run_launch(driver, run);
+            } else {
+                note_time(driver, run->wake_ns);
+            }
         }
     }
 }
@@ -244,11 +372,7 @@ static void reap(struct rd_http_driver *driver)
         CURLcode code = message->data.result;
         (void)curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&run);
         (void)curl_multi_remove_handle(driver->multi, message->easy_handle); /* frees `message` */
-        if (rd_http_run_finish(run, code)) {
-            run_launch(driver, run);
-        } else {
-            run_over(driver, run);
-        }
+        run_received(driver, run, code);
     }
 }
 
@@ -256,7 +380,7 @@ static void reap(struct rd_http_driver *driver)
 
 static int wait_ms(const struct rd_http_driver *driver)
 {
-    uint64_t at = driver->next_deadline_ns;
+    uint64_t at = driver->next_ns;
     if (driver->timer_ns != 0 && driver->timer_ns < at) {
         at = driver->timer_ns;
     }
@@ -291,8 +415,8 @@ static void *drive(void *user)
             sweep_cancelled(driver);
         }
         uint64_t now = rd_clock_mono_ns();
-        if (driver->next_deadline_ns <= now) {
-            sweep_deadlines(driver, now);
+        if (driver->next_ns <= now) {
+            sweep_times(driver, now);
         }
         if (driver->timer_ns != 0 && driver->timer_ns <= now) {
             driver->timer_ns = 0;
@@ -318,7 +442,7 @@ void rd_http_driver_push(struct rd_http_driver *driver, struct rd_engine_run *ru
 {
     struct rd_engine_run *newest = atomic_load(&driver->inbox);
     do {
-        run->next = newest;
+        run->inbox_next = newest;
     } while (!atomic_compare_exchange_weak(&driver->inbox, &newest, run));
     rd_http_driver_wake(driver);
 }
@@ -327,7 +451,7 @@ rd_err rd_http_driver_open(struct rd_http_driver *driver, struct rd_engine *engi
                            struct rd_why *why)
 {
     driver->engine = engine;
-    driver->next_deadline_ns = UINT64_MAX;
+    driver->next_ns = UINT64_MAX;
     driver->wake_fd = -1;
     driver->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (driver->epoll_fd < 0) {

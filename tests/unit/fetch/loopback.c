@@ -34,7 +34,7 @@ struct loopback {
     pthread_t acceptor;
     pthread_mutex_t lock;
     bool stopping;
-    atomic_uint accepted, requests;
+    atomic_uint accepted, serving, requests;
     struct connection connections[CONNECTIONS_MAX];
 };
 
@@ -141,10 +141,15 @@ static void *serve(void *user)
     char *buf = malloc(cap);
     must(buf != NULL, "malloc");
     bool keep = true;
+    bool first = true;
     while (keep && (head_len = read_request(self->fd, &buf, &cap, &len, &body_len)) > 0) {
         char *head = strndup(buf, head_len);
         char *body = malloc(body_len + 1);
         must(head != NULL && body != NULL, "malloc");
+        if (first) {
+            atomic_fetch_add(&server->serving, 1);
+            first = false;
+        }
         memcpy(body, buf + head_len, body_len);
         body[body_len] = '\0';
         struct loopback_request request = {head, body, body_len,
@@ -232,6 +237,11 @@ void loopback_stop(struct loopback *server)
 unsigned loopback_port(const struct loopback *server)
 {
     return server->port;
+}
+
+unsigned loopback_serving(const struct loopback *server)
+{
+    return atomic_load(&server->serving);
 }
 
 unsigned loopback_connections(const struct loopback *server)

@@ -26,6 +26,7 @@ struct loopback *loopback_start(loopback_handler handler, void *ctx);
 void loopback_stop(struct loopback *server);
 unsigned loopback_port(const struct loopback *server);
 unsigned loopback_connections(const struct loopback *server); /* accepted so far */
+unsigned loopback_serving(const struct loopback *server);     /* ... on which some request came */
 unsigned loopback_requests(const struct loopback *server);    /* read whole so far */
 
 /* For handlers. Errors (the client went away) are ignored. */
