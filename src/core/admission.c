@@ -3,11 +3,19 @@
  * Picking a backend. See admission.h. */
 #include "core/admission.h"
 
-/* -1, 0, 1 as a's load is less than, equal to or greater than b's. */
-static int compare_load(const struct rd_slots *a, const struct rd_slots *b)
+static uint64_t weight_of(const struct rd_slots *backend)
 {
-    uint64_t left = (uint64_t)a->taken * b->slots;
-    uint64_t right = (uint64_t)b->taken * a->slots;
+    return backend->weight != 0 ? backend->weight : backend->slots;
+}
+
+/* -1, 0, 1 as a is a better, an equal or a worse choice than b. */
+static int compare(const struct rd_slots *a, const struct rd_slots *b)
+{
+    if (a->failed != b->failed) {
+        return a->failed ? 1 : -1;
+    }
+    uint64_t left = a->taken * weight_of(b);
+    uint64_t right = b->taken * weight_of(a);
     return left < right ? -1 : left > right;
 }
 
@@ -31,7 +39,7 @@ enum rd_admission rd_admission_pick(const struct rd_slots *backends, size_t coun
             result = result == RD_ADMISSION_NONE ? RD_ADMISSION_NOT_READY : result;
             continue;
         }
-        int order = result == RD_ADMISSION_TAKE ? compare_load(backend, &backends[best]) : -1;
+        int order = result == RD_ADMISSION_TAKE ? compare(backend, &backends[best]) : -1;
         ties = order < 0 ? 1 : ties + (order == 0);
         /* The k-th of equals replaces the choice with probability 1/k: each is equally likely. */
         if (order < 0 || (order == 0 && random % ties == 0)) {

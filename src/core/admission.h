@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Which backend takes a run: pure, no I/O. A backend is a candidate when it serves the model (and
- * is of the kind that was asked for), is ready, and has a free slot. The least loaded one wins
- * (load = taken / slots), ties are drawn. */
+ * Which backend takes a run: pure, no I/O. A backend is a candidate when it serves what was asked
+ * for, is ready, and has a free slot. One that the job has already failed on comes after all
+ * others; then the least loaded one wins (load = taken / weight), and ties are drawn. */
 #ifndef RD_CORE_ADMISSION_H
 #define RD_CORE_ADMISSION_H
 
@@ -11,10 +11,12 @@
 #include <stdint.h>
 
 struct rd_slots {
-    unsigned slots; /* >= 1 */
-    unsigned taken; /* 0..slots */
-    bool serves;    /* the model, and the kind asked for */
+    unsigned slots;  /* >= 1 */
+    unsigned taken;  /* 0..slots */
+    unsigned weight; /* its share of the work against others; 0: as slots */
+    bool serves;     /* what was asked for */
     bool ready;
+    bool failed; /* this job has failed there */
 };
 
 enum rd_admission {

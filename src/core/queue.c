@@ -31,6 +31,7 @@ struct rd_queue *rd_queue_init(void *memory, const struct rd_queue_config *confi
     if (queue->config.retry_max_ns > RD_QUEUE_RUN_NS_MAX) {
         queue->config.retry_max_ns = RD_QUEUE_RUN_NS_MAX; /* WAITING must end */
     }
+    queue->breakers_next_ns = RD_QUEUE_NEVER;
     return queue;
 }
 
@@ -62,29 +63,38 @@ void rd_queue_leave(struct rd_queue *queue, uint32_t job)
     queue->queued[queue->jobs[job].lane]--;
 }
 
+/* Until when it may be without an engine. */
+static uint64_t waits_until(const struct job *it)
+{
+    return it->expires_ns < it->deadline_ns ? it->expires_ns : it->deadline_ns;
+}
+
 static void run(struct rd_queue *queue, uint32_t job, struct rd_queue_result *ret)
 {
     struct job *it = &queue->jobs[job];
     const uint64_t lease_ns = queue->backends[it->backend].lease_ns;
     it->state = RD_JOB_RUNNING;
     it->started_ns = queue->now_ns;
+    if (it->deadline_ns == RD_QUEUE_NEVER && queue->config.deadline_ns != 0) {
+        it->deadline_ns = rd_queue_add(queue->now_ns, queue->config.deadline_ns);
+    }
     rd_queue_timer_set(queue, job,
                        lease_ns != 0 ? rd_queue_add(queue->now_ns, lease_ns) : RD_QUEUE_NEVER);
     struct rd_queue_action *action = rd_queue_act(ret, RD_ACT_RUN, job);
     action->token = it->token;
     action->backend = it->backend;
     action->attempt = it->attempt;
+    action->deadline_ns = it->deadline_ns != RD_QUEUE_NEVER ? it->deadline_ns : 0;
 }
 
 void rd_queue_start(struct rd_queue *queue, uint32_t job, uint32_t backend,
                     struct rd_queue_result *ret)
 {
     struct job *it = &queue->jobs[job];
-    queue->backends[backend].taken++;
     queue->token++;
     it->token = queue->token;
-    it->backend = (uint16_t)backend;
     it->attempt++;
+    rd_queue_lease(queue, job, backend);
     rd_queue_charge(queue, job);
     rd_queue_tenant_run(queue, it->tenant, 1);
     if (!it->durable) {
@@ -99,9 +109,11 @@ void rd_queue_start(struct rd_queue *queue, uint32_t job, uint32_t backend,
 }
 
 /* RUNNING or STOPPING is over. */
-static void stop_running(struct rd_queue *queue, uint32_t job, uint64_t took_ns)
+static void stop_running(struct rd_queue *queue, uint32_t job, uint64_t took_ns,
+                         enum rd_verdict verdict)
 {
     queue->jobs[job].token = 0;
+    rd_queue_release(queue, job, verdict);
     rd_queue_correct(queue, job, took_ns);
     rd_queue_tenant_run(queue, queue->jobs[job].tenant, -1);
 }
@@ -110,7 +122,8 @@ static void stop_running(struct rd_queue *queue, uint32_t job, uint64_t took_ns)
 static void unlease(struct rd_queue *queue, uint32_t job)
 {
     queue->jobs[job].token = 0;
-    queue->backends[queue->jobs[job].backend].taken--;
+    rd_queue_release(queue, job, RD_VERDICT_SAYS_NOTHING);
+    rd_queue_on_slot(queue, queue->jobs[job].backend);
     rd_queue_refund(queue, job);
     rd_queue_tenant_run(queue, queue->jobs[job].tenant, -1);
 }
@@ -151,7 +164,7 @@ static void end_unstarted(struct rd_queue *queue, uint32_t job, enum rd_job_end 
 static void make_queued(struct rd_queue *queue, uint32_t job, bool front)
 {
     queue->jobs[job].state = RD_JOB_QUEUED;
-    rd_queue_timer_set(queue, job, queue->jobs[job].expires_ns);
+    rd_queue_timer_set(queue, job, waits_until(&queue->jobs[job]));
     rd_queue_wait_push(queue, job, front);
 }
 
@@ -169,18 +182,21 @@ static uint64_t retry_wait_ns(struct rd_queue *queue, uint32_t attempt)
     return jitter < max - wait ? wait + jitter : max;
 }
 
-/* A run has failed in a way that may be repeated: if there is still an attempt, and time, for it.
- */
-static void again(struct rd_queue *queue, uint32_t job, enum rd_job_end end,
+/* On another backend, at once. */
+static void go_on(struct rd_queue *queue, uint32_t job, uint32_t backend,
+                  struct rd_queue_result *ret)
+{
+    if (queue->jobs[job].durable) {
+        rd_queue_act(ret, RD_ACT_RETRY, job)->attempt = queue->jobs[job].attempt;
+        rd_queue_timer_set(queue, job, waits_until(&queue->jobs[job]));
+    }
+    rd_queue_start(queue, job, backend, ret);
+}
+
+static void pause(struct rd_queue *queue, uint32_t job, uint64_t wait_ns,
                   struct rd_queue_result *ret)
 {
     struct job *it = &queue->jobs[job];
-    const bool too_late = it->expires_ns <= queue->now_ns;
-    if (!it->durable || too_late || it->attempt >= queue->config.attempts_max) {
-        rd_queue_finish(queue, job, end, ret);
-        return;
-    }
-    const uint64_t wait_ns = retry_wait_ns(queue, it->attempt);
     const uint64_t due_ns = rd_queue_add(queue->now_ns, wait_ns);
     it->state = RD_JOB_WAITING;
     rd_queue_enter(queue, job);
@@ -188,6 +204,36 @@ static void again(struct rd_queue *queue, uint32_t job, enum rd_job_end end,
     struct rd_queue_action *action = rd_queue_act(ret, RD_ACT_RETRY, job);
     action->attempt = it->attempt;
     action->wait_ns = wait_ns;
+}
+
+/* A run has failed in a way that may be repeated, if there is still an attempt, and time, for it:
+ * elsewhere at once if the backend is to blame and another one can take it, else after a pause. A
+ * sync run whose lease ran out has nobody who could start it again: its caller is still in it. */
+static void again(struct rd_queue *queue, uint32_t job, enum rd_job_end end,
+                  enum rd_verdict verdict, struct rd_queue_result *ret)
+{
+    struct job *it = &queue->jobs[job];
+    uint32_t backend = 0;
+    it->lost = end == RD_END_LOST;
+    if (verdict == RD_VERDICT_BAD) {
+        rd_queue_blame(queue, job);
+    }
+    if (waits_until(it) <= queue->now_ns || it->attempt >= queue->config.attempts_max ||
+        (it->lost && !it->durable)) {
+        rd_queue_finish(queue, job, end, ret);
+        return;
+    }
+    if (verdict == RD_VERDICT_BAD && rd_queue_may_start(&queue->tenants[it->tenant]) &&
+        false && rd_queue_elsewhere(queue, job, &backend)) {
+        go_on(queue, job, backend, ret);
+        return;
+    }
+    const uint64_t wait_ns = retry_wait_ns(queue, it->attempt);
+    if (!it->durable || rd_queue_add(queue->now_ns, wait_ns) >= it->deadline_ns) {
+        rd_queue_finish(queue, job, end, ret);
+        return;
+    }
+    pause(queue, job, wait_ns, ret);
 }
 
 /* ---- events of one job ---- */
@@ -255,7 +301,7 @@ static void on_done(struct rd_queue *queue, const struct rd_queue_event *event,
     const uint64_t wall_ns = queue->now_ns - queue->jobs[job].started_ns;
     const uint64_t took_ns = event->device_ns != 0 ? event->device_ns : wall_ns;
     const bool stopping = queue->jobs[job].state == RD_JOB_STOPPING;
-    stop_running(queue, job, took_ns);
+    stop_running(queue, job, took_ns, event->verdict);
     if (stopping) {
         rd_queue_finish(queue, job, RD_END_CANCELLED, ret);
     } else if (event->outcome == RD_OUTCOME_OK) {
@@ -264,9 +310,9 @@ static void on_done(struct rd_queue *queue, const struct rd_queue_event *event,
     } else if (event->outcome == RD_OUTCOME_FAILED) {
         rd_queue_finish(queue, job, RD_END_ERROR, ret);
     } else {
-        again(queue, job, RD_END_ERROR, ret); /* CANCELLED without a STOP: the engine's own doing */
+        again(queue, job, RD_END_ERROR, event->verdict, ret); /* or CANCELLED without a STOP */
     }
-    ret->actions[ret->count - 1].device_ns = event->device_ns;
+    ret->actions[0].device_ns = event->device_ns; /* the one that says what becomes of the job */
 }
 
 static void write_cancel(uint32_t job, struct rd_queue_result *ret)
@@ -340,44 +386,13 @@ static void on_ended(struct rd_queue *queue, uint32_t job)
     }
 }
 
-/* ---- events of backends ---- */
-
-static void on_backend(struct rd_queue *queue, const struct rd_queue_event *event)
-{
-    if (event->backend == 0 || event->backend > RD_QUEUE_BACKENDS_MAX) {
-        return;
-    }
-    struct backend *backend = &queue->backends[event->backend];
-    backend->slots = event->slots;
-    backend->ready = event->ready && event->slots != 0;
-    backend->lease_ns = event->lease_ns;
-    for (uint32_t i = 0; i < RD_QUEUE_CLASS_WORDS && event->slots == 0; i++) {
-        backend->classes[i] = 0;
-    }
-    if (queue->backends_used < event->backend) {
-        queue->backends_used = event->backend;
-    }
-}
-
-static void on_class(struct rd_queue *queue, const struct rd_queue_event *event)
-{
-    if (event->backend == 0 || event->backend > RD_QUEUE_BACKENDS_MAX || event->class_ == 0 ||
-        event->class_ > RD_QUEUE_CLASSES_MAX) {
-        return;
-    }
-    const uint64_t bit = 1ull << ((event->class_ - 1) % 64);
-    uint64_t *word = &queue->backends[event->backend].classes[(event->class_ - 1) / 64];
-    *word = event->serves ? *word | bit : *word & ~bit;
-}
-
-static void on_slot(struct rd_queue *queue, uint32_t backend)
-{
-    if (backend != 0 && backend <= RD_QUEUE_BACKENDS_MAX && queue->backends[backend].taken != 0) {
-        queue->backends[backend].taken--;
-    }
-}
-
 /* ---- timers, slots, and the step ---- */
+
+/* Its time without an engine is up. */
+static enum rd_job_end late_end(const struct rd_queue *queue, const struct job *it)
+{
+    return it->expires_ns <= queue->now_ns ? RD_END_EXPIRED : it->lost ? RD_END_LOST : RD_END_ERROR;
+}
 
 static void fire(struct rd_queue *queue, uint32_t job, struct rd_queue_result *ret)
 {
@@ -385,23 +400,23 @@ static void fire(struct rd_queue *queue, uint32_t job, struct rd_queue_result *r
     const uint64_t ran_ns = queue->now_ns - it->started_ns;
     switch ((enum rd_job_state)it->state) {
     case RD_JOB_WAITING:
-        if (it->expires_ns > queue->now_ns) {
+        if (waits_until(it) > queue->now_ns) {
             make_queued(queue, job, true);
             break;
         }
-        end_unstarted(queue, job, RD_END_EXPIRED, ret);
+        end_unstarted(queue, job, late_end(queue, it), ret);
         break;
     case RD_JOB_QUEUED:
     case RD_JOB_LEASING:
-        end_unstarted(queue, job, RD_END_EXPIRED, ret);
+        end_unstarted(queue, job, late_end(queue, it), ret);
         break;
     case RD_JOB_RUNNING: /* the lease ran out */
         stop(queue, job, ret);
-        stop_running(queue, job, ran_ns);
-        again(queue, job, RD_END_LOST, ret);
+        stop_running(queue, job, ran_ns, RD_VERDICT_BAD);
+        again(queue, job, RD_END_LOST, RD_VERDICT_BAD, ret);
         break;
     case RD_JOB_STOPPING: /* patience ran out */
-        stop_running(queue, job, ran_ns);
+        stop_running(queue, job, ran_ns, RD_VERDICT_SAYS_NOTHING);
         rd_queue_finish(queue, job, RD_END_CANCELLED, ret);
         break;
     case RD_JOB_ACCEPTED:
@@ -460,7 +475,7 @@ static void handle(struct rd_queue *queue, const struct rd_queue_event *event,
         on_done(queue, event, ret);
         break;
     case RD_EV_SLOT:
-        on_slot(queue, event->backend);
+        rd_queue_on_slot(queue, event->backend);
         break;
     case RD_EV_ADOPT:
         on_adopt(queue, event->job, ret);
@@ -475,10 +490,10 @@ static void handle(struct rd_queue *queue, const struct rd_queue_event *event,
         rd_queue_limits(queue, event);
         break;
     case RD_EV_BACKEND:
-        on_backend(queue, event);
+        rd_queue_on_backend(queue, event);
         break;
     case RD_EV_CLASS:
-        on_class(queue, event);
+        rd_queue_on_class(queue, event);
         break;
     case RD_EV_TICK:
         break;
@@ -496,11 +511,15 @@ void rd_queue_step(struct rd_queue *queue, const struct rd_queue_event *event, u
     ret->stale = false;
     queue->now_ns = queue->now_ns < now_ns ? now_ns : queue->now_ns;
     queue->random += event->random;
+    rd_queue_tend_breakers(queue);
     handle(queue, event, ret);
     fire_due(queue, ret);
     give_slots(queue, ret);
     ret->more = !has_room(ret);
     ret->next_ns = queue->timers_len != 0 ? queue->timers[1].due_ns : RD_QUEUE_NEVER;
+    if (queue->breakers_next_ns < ret->next_ns) {
+        ret->next_ns = queue->breakers_next_ns;
+    }
     if (ret->more) {
         ret->next_ns = queue->now_ns;
     }

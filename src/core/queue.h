@@ -27,19 +27,28 @@
  *
  * A run may be repeated when its engine says so, or when its lease ran out: then its engine is told
  * to STOP, its token is worth nothing any more, and its slot stays taken until the engine lets go.
- * A job waits for its next attempt and goes to the front of its flow, as long as it has attempts
- * and ttl left; else its failure is its end. TTL ends what has no engine: QUEUED, LEASING, WAITING.
- * STOPPING ends cancelled whatever the engine answers, or when patience ends.
+ * Elsewhere first: when the backend is to blame and another one, on which the job has not failed,
+ * has a free slot, the job goes on there at once (RETRY without a pause, then WRITE_LEASE). Else it
+ * waits for its next attempt and goes to the front of its flow. All this as long as it has
+ * attempts, ttl and time before its deadline left; else its failure is its end. TTL ends what has
+ * no engine: QUEUED, LEASING, WAITING; the deadline ends the same of what ran before. STOPPING ends
+ * cancelled whatever the engine answers, or when patience ends.
  *
  * A run of the sync tier is a job too, so that one decision covers all limits: SUBMIT with `now`
  * takes a slot at once or is refused, is never written (LEASING is skipped), and goes from DONE
- * straight to free (FREE; also when its lease ran out, it is never repeated). ADOPT makes an
- * ordinary, durable job of it while it runs.
+ * straight to free (FREE), unless it can go on elsewhere at once: then DONE answers RUN, with a new
+ * token. When its lease ran out it is not repeated. ADOPT makes an ordinary, durable job of it
+ * while it runs.
  *
- * Who runs next. A job belongs to a class (model and kind of backend), a lane, and a tenant; jobs
- * of the same three are one flow, first in first out. A free slot of a backend goes to the highest
- * lane that has an eligible job in a class which the backend serves; of several classes the one
- * that was served longest ago; inside a class's lane to the flow with the smallest virtual time
+ * Backends (core/admission.h chooses). Each has a circuit breaker (core/breaker.h): a start takes a
+ * permit, which the end gives back with a verdict. One whose breaker is not ready gets no work. One
+ * that was told to STOP a run and has not ended it within the patience is quarantined: it gets no
+ * work until every run that is over has let go of its slot, and BACKEND has said ready after that.
+ *
+ * Who runs next. A job belongs to a class (what the same backends serve), a lane, and a tenant;
+ * jobs of the same three are one flow, first in first out. A free slot of a backend goes to the
+ * highest lane that has an eligible job in a class which the backend serves; of several classes the
+ * one that was served longest ago; inside a class's lane to the flow with the smallest virtual time
  * (start-time fair queueing: starting a job adds its estimated device time, DONE corrects that by
  * what it took; a flow that was empty begins at the least time of those that wait, so nobody saves
  * up idleness). A tenant at its concurrency cap is passed over until one of its jobs ends. So one
@@ -61,13 +70,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/breaker.h"
 #include "core/bucket.h"
 #include "core/lanes.h"
 
 #define RD_QUEUE_JOBS_MAX (1u << 20)  /* live at once; more are refused (FULL) */
 #define RD_QUEUE_FLOWS_MAX (1u << 16) /* non-empty (class, lane, tenant) at once; more: FULL */
 #define RD_QUEUE_TENANTS_MAX 16384u
-#define RD_QUEUE_CLASSES_MAX 512u
+#define RD_QUEUE_CLASSES_MAX 1024u
 #define RD_QUEUE_BACKENDS_MAX 256u
 #define RD_QUEUE_ACTIONS_MAX 64u
 
@@ -121,6 +131,8 @@ struct rd_queue_config {
     uint64_t retry_first_ns;   /* 1 s; doubles each time, plus up to as much again of jitter */
     uint64_t retry_max_ns;     /* never longer than this */
     uint64_t stop_patience_ns; /* STOPPING so long ends cancelled; the slot stays taken */
+    uint64_t deadline_ns;      /* from a job's first RUN (after a restart: the next) over all its
+                                  attempts; 0: none. What runs then is its engine's to end. */
     uint64_t token_last; /* the highest in any row: no token of before a restart is used again */
 };
 
@@ -135,18 +147,20 @@ enum rd_queue_event_kind {
     RD_EV_LEASED,    /* job, token: the lease is written */
     RD_EV_UNLEASED,  /* job, token: it could not; QUEUED again, first, the attempt not counted */
     RD_EV_HEARTBEAT, /* job, token: its run is alive */
-    RD_EV_DONE,      /* job, token, outcome, device_ns (0: unknown): the run's end. A token that is
-                        not the job's current one changes nothing (ret_stale is set): the result of
-                        a run that lost its lease is dropped. */
+    RD_EV_DONE,      /* job, token, outcome, verdict, device_ns (0: unknown): the run's end. A token
+                        that is not the job's current one changes nothing (ret_stale is set): the
+                        result of a run that lost its lease is dropped. */
     RD_EV_SLOT,    /* backend: the engine of one RUN has let go, whatever became of its job. Exactly
                       one for each RUN (and each SUBMIT with now_only), never before its DONE. */
-    RD_EV_ADOPT,   /* job: a now_only run becomes a durable job (its row says leased, attempt 1).
+    RD_EV_ADOPT,   /* job: a now_only run becomes a durable job (its row says leased, as often as
+                      it was tried).
                       ret_job is the job, or 0: it was over already. Its row is written next. */
     RD_EV_CANCEL,  /* job; ret_cancel says what it met */
     RD_EV_ENDED,   /* job: its last row is written; the number is free */
     RD_EV_TENANT,  /* tenant, limits: new or changed */
-    RD_EV_BACKEND, /* backend, slots, ready, lease_ns (0: never ends): new or changed. slots 0:
-                      retired, it serves nothing; the SLOTs of its last runs still come. */
+    RD_EV_BACKEND, /* backend, slots, weight (0: as slots), ready, lease_ns (0: never ends): new or
+                      changed, or asked again. slots 0: retired, it serves nothing; the SLOTs of its
+                      last runs still come. Its breaker is kept. */
     RD_EV_CLASS,   /* class_, backend, serves: one of the classes that it serves */
     RD_EV_TICK,    /* time has passed; due timers fire */
 };
@@ -156,6 +170,13 @@ enum rd_outcome {
     RD_OUTCOME_FAILED,       /* not to be repeated */
     RD_OUTCOME_FAILED_AGAIN, /* safe to repeat */
     RD_OUTCOME_CANCELLED,    /* the engine acknowledged the STOP */
+};
+
+/* What a run's end says about its backend. */
+enum rd_verdict {
+    RD_VERDICT_SAYS_NOTHING, /* cancelled, never sent, or the request's own fault */
+    RD_VERDICT_GOOD,
+    RD_VERDICT_BAD, /* it is to blame: another one may do better */
 };
 
 enum rd_cancel {
@@ -176,29 +197,32 @@ struct rd_queue_event {
     uint32_t attempt;
     /* DONE */
     enum rd_outcome outcome;
+    enum rd_verdict verdict;
     uint64_t device_ns;
     /* TENANT, BACKEND, CLASS */
     struct rd_tenant_limits limits;
-    uint32_t slots;
+    uint32_t slots, weight;
     bool ready, serves;
     uint64_t lease_ns;
     uint32_t random; /* any 32 random bits, for jitter and ties; used by every kind */
 };
 
 enum rd_queue_action_kind {
-    RD_ACT_WRITE_LEASE,  /* job, token, backend, attempt: make the lease durable, then LEASED */
-    RD_ACT_RUN,          /* job, token, backend: start the engine. For now_only it is the answer */
-    RD_ACT_STOP,         /* job, token: ask the engine to break off */
+    RD_ACT_WRITE_LEASE, /* job, token, backend, attempt: make the lease durable, then LEASED */
+    RD_ACT_RUN,  /* job, token, backend, attempt, deadline_ns (on the queue's clock; 0: none):
+                    start the engine. For now_only it is the answer */
+    RD_ACT_STOP, /* job, token: ask the engine to break off */
     RD_ACT_WRITE_CANCEL, /* job: make it durable that a running job's cancelling was asked for */
     RD_ACT_WRITE_END,    /* job, end, device_ns (DONE's): make the outcome durable, then ENDED */
-    RD_ACT_RETRY,        /* job, attempt (so far), wait_ns, device_ns: it runs again later */
+    RD_ACT_RETRY,        /* job, attempt (so far), wait_ns (0: elsewhere, at once), device_ns: it
+                            runs again */
     RD_ACT_FREE,         /* job, end, device_ns: a now_only run is over, its number is free */
 };
 
 struct rd_queue_action {
     enum rd_queue_action_kind kind;
     uint32_t job, backend, attempt;
-    uint64_t token, device_ns, wait_ns;
+    uint64_t token, device_ns, wait_ns, deadline_ns;
     enum rd_job_end end;
 };
 
@@ -215,7 +239,7 @@ struct rd_queue_result {
     bool stale;            /* LEASED, UNLEASED, HEARTBEAT, DONE: the token is not the current one */
 };
 
-struct rd_queue; /* about 300 MiB of address space; pages are touched as jobs come */
+struct rd_queue; /* about 520 MiB of address space; pages are touched as jobs come */
 
 size_t rd_queue_size(void);
 /* `memory`: rd_queue_size() bytes, all zero, aligned for any type (mmap or calloc gives both). */
@@ -239,10 +263,22 @@ struct rd_queue_job {
 };
 bool rd_queue_look(const struct rd_queue *queue, uint32_t job, struct rd_queue_job *ret);
 
+struct rd_queue_backend {
+    uint32_t slots, taken, weight;
+    bool ready, quarantined;
+    bool usable; /* ready, not quarantined, and its breaker lets runs through */
+    enum rd_breaker_state breaker;
+    uint32_t requests, failures; /* in the breaker's window */
+    uint64_t retry_ns;           /* breaker OPEN: until it lets probes through; 0: it does */
+};
+/* False: never told of. */
+bool rd_queue_look_backend(const struct rd_queue *queue, uint32_t backend,
+                           struct rd_queue_backend *ret);
+
 struct rd_queue_counts {
     uint32_t queued[RD_LANE_COUNT_]; /* ACCEPTED, QUEUED and WAITING */
     uint32_t running;                /* slots taken */
-    uint32_t capacity;               /* slots of ready backends */
+    uint32_t capacity;               /* slots of the backends that are usable */
     uint64_t wait_ns; /* estimated wait of a normal job that came now; 0 when a slot is free */
 };
 void rd_queue_counts(const struct rd_queue *queue, struct rd_queue_counts *ret);

@@ -43,6 +43,7 @@ static uint32_t make_job(struct rd_queue *queue, const struct rd_queue_event *ev
         .units = event->units != 0 ? event->units : 1,
         .expires_ns =
             event->ttl_ns != 0 ? rd_queue_add(queue->now_ns, event->ttl_ns) : RD_QUEUE_NEVER,
+        .deadline_ns = RD_QUEUE_NEVER,
         .flow = rd_queue_flow_take(queue, class_lane, event->tenant),
         .durable = !event->now_only,
         .state = RD_JOB_ACCEPTED,
@@ -60,7 +61,7 @@ void rd_queue_job_free(struct rd_queue *queue, uint32_t job)
 
 static enum rd_admit backend_for_now(struct rd_queue *queue, uint32_t class_, uint32_t *ret_backend)
 {
-    switch (rd_queue_backend_for(queue, class_, ret_backend)) {
+    switch (rd_queue_backend_for(queue, class_, 0, ret_backend)) {
     case RD_ADMISSION_TAKE:
         return RD_ADMIT_OK;
     case RD_ADMISSION_NONE:

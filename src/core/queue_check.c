@@ -35,6 +35,9 @@ static const char *check_job(const struct rd_queue *queue, uint32_t job)
     if (is_running(it->state) != (it->token != 0) || it->token > queue->token) {
         return "a job has a token exactly while it has a lease";
     }
+    if (is_running(it->state) != (it->permit != 0)) {
+        return "a job has a permit exactly while it has a lease";
+    }
     if ((is_queued(it->state) || is_running(it->state)) != (it->flow != 0)) {
         return "a job has a flow exactly until its end";
     }
@@ -179,8 +182,12 @@ static const char *check_counts(const struct rd_queue *queue, const struct tally
         }
     }
     for (uint32_t backend = 1; backend <= queue->backends_used; backend++) {
-        if (tally->backend_leases[backend] > queue->backends[backend].taken) {
+        const struct backend *it = &queue->backends[backend];
+        if (tally->backend_leases[backend] != it->leases || it->leases > it->taken) {
             return "every lease has a slot";
+        }
+        if (it->breaker.state != RD_BREAKER_CLOSED && it->breaker.since_ns > queue->now_ns) {
+            return "a breaker's time is the queue's";
         }
     }
     uint32_t free_jobs = 0;

@@ -351,43 +351,6 @@ void rd_queue_learn(struct rd_queue *queue, uint32_t job, uint64_t took_ns)
 
 /* ---- the choice ---- */
 
-enum rd_admission rd_queue_backend_for(struct rd_queue *queue, uint32_t class_,
-                                       uint32_t *ret_backend)
-{
-    struct rd_slots slots[RD_QUEUE_BACKENDS_MAX];
-    const uint32_t count = queue->backends_used;
-    for (uint32_t i = 0; i < count; i++) {
-        const struct backend *backend = &queue->backends[i + 1];
-        slots[i].slots = backend->slots;
-        slots[i].taken = backend->taken;
-        slots[i].serves = backend->slots != 0 && rd_queue_class_in(backend->classes, class_);
-        slots[i].ready = backend->ready;
-    }
-    size_t index = 0;
-    const enum rd_admission result = rd_admission_pick(slots, count, rd_queue_draw(queue), &index);
-    if (result == RD_ADMISSION_TAKE) {
-        *ret_backend = (uint32_t)index + 1;
-    }
-    return result;
-}
-
-/* Classes that some backend with a free slot serves. */
-static void open_classes(const struct rd_queue *queue, uint64_t *ret_set)
-{
-    for (uint32_t i = 0; i < RD_QUEUE_CLASS_WORDS; i++) {
-        ret_set[i] = 0;
-    }
-    for (uint32_t b = 1; b <= queue->backends_used; b++) {
-        const struct backend *backend = &queue->backends[b];
-        if (!backend->ready || backend->taken >= backend->slots) {
-            continue;
-        }
-        for (uint32_t i = 0; i < RD_QUEUE_CLASS_WORDS; i++) {
-            ret_set[i] |= backend->classes[i];
-        }
-    }
-}
-
 /* Of the classes in both sets the one that was served longest ago, or 0. */
 static uint32_t longest_ago(const struct rd_queue *queue, const uint64_t *a, const uint64_t *b)
 {
@@ -411,12 +374,16 @@ uint32_t rd_queue_next(struct rd_queue *queue, uint32_t *ret_backend)
         return 0;
     }
     uint64_t open[RD_QUEUE_CLASS_WORDS];
-    open_classes(queue, open);
+    rd_queue_open_classes(queue, open);
     for (uint32_t lane = 0; lane < RD_LANE_COUNT_; lane++) {
         const uint32_t class_ = longest_ago(queue, open, queue->waiting[lane]);
-        if (class_ != 0 && rd_queue_backend_for(queue, class_, ret_backend) == RD_ADMISSION_TAKE) {
-            const uint32_t flow = queue->heaps[rd_queue_class_lane(class_, lane)][1];
-            return rd_lanes_head(&queue->lanes, flow);
+        if (class_ == 0) {
+            continue;
+        }
+        const uint32_t flow = queue->heaps[rd_queue_class_lane(class_, lane)][1];
+        const uint32_t job = rd_lanes_head(&queue->lanes, flow);
+        if (rd_queue_backend_for(queue, class_, job, ret_backend) == RD_ADMISSION_TAKE) {
+            return job;
         }
     }
     return 0;

@@ -4,6 +4,7 @@
  *
  *   queue.c         events, and what each means to one job (the life cycle)
  *   queue_admit.c   who may enter: SUBMIT, RESTORE, and the limits
+ *   queue_backend.c backends: their slots, breakers and quarantine, and which one takes a run
  *   queue_fair.c    flows, their virtual time, and which job a free slot goes to
  *   queue_timer.c   one timer a job, in one heap
  *   queue_look.c    questions
@@ -19,6 +20,7 @@
 #define RD_QUEUE_NEVER UINT64_MAX
 #define RD_QUEUE_CLASS_LANES (RD_QUEUE_CLASSES_MAX * RD_LANE_COUNT_)
 #define RD_QUEUE_CLASS_WORDS (RD_QUEUE_CLASSES_MAX / 64u)
+#define RD_QUEUE_FAILED_KEPT 3u /* backends that a job failed on: one less than its attempts */
 /* One run is charged at most a day: what a wrong clock of an engine can do to its tenant. */
 #define RD_QUEUE_RUN_NS_MAX (86400ull * 1000000000ull)
 #define RD_QUEUE_UNIT_NS_GUESS 50000000ull /* until a class has been observed: one step, 50 ms */
@@ -26,10 +28,12 @@
 #define RD_QUEUE_NS_PER_US 1000ull
 
 struct job {
-    uint64_t token;      /* of its lease; 0: it has none */
-    uint64_t expires_ns; /* end of its ttl; RD_QUEUE_NEVER: none */
-    uint64_t started_ns; /* RUN was given */
-    uint64_t charged_us; /* what its flow was charged for this run */
+    uint64_t token;       /* of its lease; 0: it has none */
+    uint64_t expires_ns;  /* end of its ttl; RD_QUEUE_NEVER: none */
+    uint64_t started_ns;  /* RUN was given */
+    uint64_t charged_us;  /* what its flow was charged for this run */
+    uint64_t deadline_ns; /* of all its attempts; RD_QUEUE_NEVER: none, or it never ran */
+    uint64_t permit;      /* of its backend's breaker, while it has a lease */
     uint32_t tenant;
     uint32_t units;
     uint32_t attempt;   /* leases so far */
@@ -37,11 +41,13 @@ struct job {
     uint32_t flow;      /* from entering to ENDING */
     uint32_t next_free; /* FREE only */
     uint16_t class_;
-    uint16_t backend; /* of its lease */
+    uint16_t backend;                      /* of its lease */
+    uint16_t failed[RD_QUEUE_FAILED_KEPT]; /* backends that it failed on, the last one first; 0 */
     uint8_t lane;
     uint8_t state;
     bool durable; /* has a row, or will have: not now_only */
     bool cancel;  /* ACCEPTED only: cancelled before its row was written */
+    bool lost;    /* its last attempt ended because the lease ran out */
 };
 
 /* Jobs of one class, lane and tenant. A flow without jobs is kept, with its virtual time, until its
@@ -82,9 +88,12 @@ struct class_lane {
 
 struct backend {
     uint32_t slots;
-    uint32_t taken; /* may exceed slots after a reload */
-    bool ready;
+    uint32_t taken;  /* may exceed slots after a reload */
+    uint32_t leases; /* LEASING, RUNNING, STOPPING: of the slots taken, those that a job has */
+    uint32_t weight; /* 0: as slots */
+    bool known, ready, quarantined;
     uint64_t lease_ns;
+    struct rd_breaker breaker;
     uint64_t classes[RD_QUEUE_CLASS_WORDS];
 };
 
@@ -101,9 +110,10 @@ struct rd_queue {
     uint64_t starts; /* clock of `served` */
     uint64_t work;   /* loop rounds so far: tests see by it that a step is cheap */
     uint64_t random;
-    uint64_t job_ns;    /* observed, over all classes */
-    uint32_t jobs_used; /* numbers 1..jobs_used have been in use */
-    uint32_t jobs_free; /* first of those that are free again */
+    uint64_t job_ns;           /* observed, over all classes */
+    uint64_t breakers_next_ns; /* when some breaker changes by itself; RD_QUEUE_NEVER: none does */
+    uint32_t jobs_used;        /* numbers 1..jobs_used have been in use */
+    uint32_t jobs_free;        /* first of those that are free again */
     uint32_t flows_used;
     uint32_t idle_first, idle_last;
     uint32_t timers_len;
@@ -195,11 +205,33 @@ void rd_queue_correct(struct rd_queue *queue, uint32_t job, uint64_t took_ns);
 void rd_queue_refund(struct rd_queue *queue, uint32_t job);
 /* A run of this class took so long; only those that succeeded teach. */
 void rd_queue_learn(struct rd_queue *queue, uint32_t job, uint64_t took_ns);
-/* The backend for one more run of the class; *ret_backend only with TAKE. */
-enum rd_admission rd_queue_backend_for(struct rd_queue *queue, uint32_t class_,
-                                       uint32_t *ret_backend);
 /* The job that the next free slot goes to, or 0. */
 uint32_t rd_queue_next(struct rd_queue *queue, uint32_t *ret_backend);
+
+/* ---- queue_backend.c ---- */
+
+void rd_queue_on_backend(struct rd_queue *queue, const struct rd_queue_event *event);
+void rd_queue_on_class(struct rd_queue *queue, const struct rd_queue_event *event);
+void rd_queue_on_slot(struct rd_queue *queue, uint32_t backend);
+/* Takes a slot and a permit for the job, which gets the backend. */
+void rd_queue_lease(struct rd_queue *queue, uint32_t job, uint32_t backend);
+/* Its lease is over: the verdict goes to the breaker. The slot stays taken. */
+void rd_queue_release(struct rd_queue *queue, uint32_t job, enum rd_verdict verdict);
+/* The job failed on its backend, which is to blame. */
+void rd_queue_blame(struct rd_queue *queue, uint32_t job);
+/* The job's backend does not end what it was told to. */
+void rd_queue_quarantine(struct rd_queue *queue, uint32_t job);
+/* Breakers change by themselves as time passes. */
+void rd_queue_tend_breakers(struct rd_queue *queue);
+/* It would take a run if a slot is free. */
+bool rd_queue_usable(const struct rd_queue *queue, const struct backend *backend);
+/* The backend for one more run of the class; *ret_backend only with TAKE. `job` 0: a new one. */
+enum rd_admission rd_queue_backend_for(struct rd_queue *queue, uint32_t class_, uint32_t job,
+                                       uint32_t *ret_backend);
+/* A backend for the job that it has not failed on. */
+bool rd_queue_elsewhere(struct rd_queue *queue, uint32_t job, uint32_t *ret_backend);
+/* Classes that some backend with a free slot serves. */
+void rd_queue_open_classes(const struct rd_queue *queue, uint64_t *ret_set);
 
 /* ---- queue.c ---- */
 

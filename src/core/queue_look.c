@@ -16,14 +16,16 @@ uint64_t rd_queue_estimate_ns(const struct rd_queue *queue, uint32_t job)
     return least(rd_queue_mul(unit_ns, queue->jobs[job].units), RD_QUEUE_RUN_NS_MAX);
 }
 
-/* Slots of ready backends, of those that serve the class (0: of all), and of them the free ones. */
+/* Slots of usable backends, of those that serve the class (0: of all), and of them the free ones.
+ */
 static uint32_t capacity(const struct rd_queue *queue, uint32_t class_, uint32_t *ret_free)
 {
     uint32_t slots = 0;
     uint32_t free_slots = 0;
     for (uint32_t b = 1; b <= queue->backends_used; b++) {
         const struct backend *backend = &queue->backends[b];
-        if (!backend->ready || (class_ != 0 && !rd_queue_class_in(backend->classes, class_))) {
+        if (!rd_queue_usable(queue, backend) ||
+            (class_ != 0 && !rd_queue_class_in(backend->classes, class_))) {
             continue;
         }
         slots += backend->slots;
@@ -99,6 +101,37 @@ bool rd_queue_look(const struct rd_queue *queue, uint32_t job, struct rd_queue_j
         ret->eta_ns = waiting_eta_ns(queue, job, ret->position);
     } else if (it->state == RD_JOB_LEASING || it->state == RD_JOB_RUNNING) {
         ret->eta_ns = running_eta_ns(queue, job);
+    }
+    return true;
+}
+
+bool rd_queue_look_backend(const struct rd_queue *queue, uint32_t number,
+                           struct rd_queue_backend *ret)
+{
+    if (number == 0 || number > queue->backends_used || !queue->backends[number].known) {
+        return false;
+    }
+    const struct backend *it = &queue->backends[number];
+    const struct rd_breaker *breaker = &it->breaker;
+    *ret = (struct rd_queue_backend){
+        .slots = it->slots,
+        .taken = it->taken,
+        .weight = it->weight != 0 ? it->weight : it->slots,
+        .ready = it->ready,
+        .quarantined = it->quarantined,
+        .usable = rd_queue_usable(queue, it),
+        .breaker = breaker->state,
+    };
+    const uint64_t epoch = queue->now_ns / RD_BREAKER_SLOT_NS;
+    for (uint32_t i = 0; i < RD_BREAKER_SLOTS; i++) {
+        if (epoch - breaker->slots[i].epoch < RD_BREAKER_SLOTS) {
+            ret->requests += breaker->slots[i].total;
+            ret->failures += breaker->slots[i].failed;
+        }
+    }
+    const uint64_t lasted_ns = queue->now_ns - breaker->since_ns;
+    if (breaker->state == RD_BREAKER_OPEN && lasted_ns < RD_BREAKER_OPEN_NS) {
+        ret->retry_ns = RD_BREAKER_OPEN_NS - lasted_ns;
     }
     return true;
 }

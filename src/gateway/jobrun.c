@@ -31,7 +31,7 @@ static void give_up(struct order *order)
         .err = order->err,
         .message = order->message[0] == '\0' ? NULL : order->message,
     };
-    rd_jobs_done(order->gateway->jobs, &order->slot, &outcome);
+    (void)rd_jobs_done(order->gateway->jobs, &order->slot, &outcome, NULL);
     rd_jobs_slot_free(order->gateway->jobs, order->slot.backend);
     rd_run_free(order->run);
 }
@@ -106,14 +106,13 @@ static void start(void *ctx)
 
 /* ---- the host ---- */
 
-static void host_run(void *ctx, const char *id, uint32_t job, uint64_t token, uint32_t backend)
+static void host_run(void *ctx, const char *id, const struct rd_jobs_slot *slot)
 {
     struct rd_gateway *gateway = ctx;
-    const struct rd_jobs_slot slot = {job, backend, token};
     struct order *order = rd_mem_alloc(sizeof *order);
     if (order != NULL) {
         order->gateway = gateway;
-        order->slot = slot;
+        order->slot = *slot;
         (void)snprintf(order->id, sizeof order->id, "%s", id);
         /* Loading may wait for another host's picture: the fetchers' threads do that anyway. */
         if (rd_pool_submit(gateway->starters, start, order) == RD_OK) {
@@ -123,15 +122,19 @@ static void host_run(void *ctx, const char *id, uint32_t job, uint64_t token, ui
     rd_mem_free(order);
     const struct rd_jobs_outcome outcome = {.outcome = RD_OUTCOME_FAILED_AGAIN,
                                             .err = RD_ERR_CAPACITY};
-    rd_jobs_done(gateway->jobs, &slot, &outcome);
-    rd_jobs_slot_free(gateway->jobs, backend);
+    (void)rd_jobs_done(gateway->jobs, slot, &outcome, NULL);
+    rd_jobs_slot_free(gateway->jobs, slot->backend);
 }
 
-static bool host_serves(void *ctx, uint32_t number, const char *model, int kind)
+static bool host_serves(void *ctx, uint32_t number, const struct rd_jobs_want *want)
 {
     struct rd_runtime *runtime = rd_gateway_runtime(ctx);
     const struct rd_backend *backend = rd_runtime_backend(runtime, number);
-    bool serves = backend != NULL && rd_backend_serves(backend, model, kind);
+    struct rd_engine_capabilities can = {.tasks = 0};
+    if (backend != NULL && rd_backend_serves(backend, want->model, want->kind)) {
+        backend->ops->capabilities(backend->engine, want->model, &can);
+    }
+    bool serves = (can.tasks >> want->task & 1) != 0 && (can.media >> want->media & 1) != 0;
     rd_runtime_unref(runtime);
     return serves;
 }
@@ -186,8 +189,8 @@ rd_err rd_jobrun_backends(struct rd_gateway *gateway, struct rd_runtime *fresh,
     const uint64_t second_ns = 1000000000;
     uint32_t number;
     for (size_t i = 0; old != NULL && i < old->backends_count; i++) {
-        RD_TRY(rd_jobs_backend(gateway->jobs, old->backends[i].config->engine.name, 0, second_ns,
-                               &number));
+        const struct rd_jobs_backend gone = {.name = old->backends[i].config->engine.name};
+        RD_TRY(rd_jobs_backend(gateway->jobs, &gone, &number));
     }
     for (size_t i = 0; i < fresh->backends_count; i++) {
         struct rd_backend *backend = &fresh->backends[i];
@@ -196,8 +199,9 @@ rd_err rd_jobrun_backends(struct rd_gateway *gateway, struct rd_runtime *fresh,
         uint64_t lease = engine->timeout_ms == 0
                              ? LEASE_UNKNOWN_S * second_ns
                              : engine->timeout_ms * (second_ns / 1000) + LEASE_GRACE_S * second_ns;
-        RD_TRY(
-            rd_jobs_backend(gateway->jobs, engine->name, engine->slots, lease, &backend->number));
+        const struct rd_jobs_backend known = {
+            .name = engine->name, .slots = engine->slots, .lease_ns = lease};
+        RD_TRY(rd_jobs_backend(gateway->jobs, &known, &backend->number));
     }
     return RD_OK;
 }

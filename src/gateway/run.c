@@ -85,6 +85,16 @@ static enum rd_outcome outcome_of(const struct rd_run *run, rd_err err)
                                                                : RD_OUTCOME_FAILED;
 }
 
+/* What the end says about the backend. What the gateway itself could not do says nothing. */
+static enum rd_verdict verdict_of(const struct rd_run *run, rd_err err)
+{
+    const bool backends = err == RD_ERR_BACKEND_FAILED || err == RD_ERR_BACKEND_TIMEOUT ||
+                          err == RD_ERR_NOT_READY || err == RD_ERR_CAPACITY;
+    return err == RD_OK                         ? RD_VERDICT_GOOD
+           : backends && !run->report.faultless ? RD_VERDICT_BAD
+                                                : RD_VERDICT_SAYS_NOTHING;
+}
+
 static void tell_queue(struct rd_run *run, rd_err err)
 {
     RD_AUTO_BUF struct rd_buf assets;
@@ -101,13 +111,14 @@ static void tell_queue(struct rd_run *run, rd_err err)
     const char *message = rd_run_message(run, err);
     const struct rd_jobs_outcome outcome = {
         .outcome = outcome_of(run, err),
+        .verdict = verdict_of(run, err),
         .err = err,
         .message = message[0] == '\0' ? NULL : message,
         .assets = rd_buf_cstr(&assets),
         .device_ns = run->report.device_ns,
         .device_source = (int)run->report.source,
     };
-    rd_jobs_done(run->gateway->jobs, &run->slot, &outcome);
+    (void)rd_jobs_done(run->gateway->jobs, &run->slot, &outcome, NULL);
     rd_jobs_slot_free(run->gateway->jobs, run->slot.backend);
 }
 
@@ -278,9 +289,11 @@ static void on_done(void *ctx, rd_err err, const struct rd_why *why,
     /* A client's run gives its slot back as soon as the engine is free; a job keeps it until its
      * outcome is settled, because the queue orders it so. */
     if (clients) {
-        const struct rd_jobs_outcome outcome = {
-            .outcome = outcome_of(run, err), .err = err, .device_ns = report->device_ns};
-        rd_jobs_done(run->gateway->jobs, &run->slot, &outcome);
+        const struct rd_jobs_outcome outcome = {.outcome = outcome_of(run, err),
+                                                .verdict = verdict_of(run, err),
+                                                .err = err,
+                                                .device_ns = report->device_ns};
+        (void)rd_jobs_done(run->gateway->jobs, &run->slot, &outcome, NULL);
         rd_jobs_slot_free(run->gateway->jobs, run->slot.backend);
     }
     if (err != RD_OK) {
@@ -319,6 +332,7 @@ void rd_run_start(struct rd_run *run)
         .generation = run->generation,
         .request_id = run->request_id,
         .traceparent = run->traceparent[0] == '\0' ? NULL : run->traceparent,
+        .deadline_mono_ns = run->slot.deadline_ns,
         .sink = {.ctx = run,
                  .progress = on_progress,
                  .preview = on_preview,

@@ -38,7 +38,7 @@ struct job *rd_jobs_make(struct rd_jobs *jobs, const struct rd_jobs_ask *ask,
         return NULL;
     }
     bool ok = rd_jobs_tenant(jobs, ask->owner, ask->tenant, &job->tenant) == RD_OK &&
-              rd_jobs_class(jobs, ask->model, ask->kind, &job->class_) == RD_OK;
+              rd_jobs_class(jobs, &ask->want, &job->class_) == RD_OK;
     if (row != NULL) {
         job->row = *row;
         job->webhook = dup_or_null(row->webhook, &ok);
@@ -58,7 +58,9 @@ struct job *rd_jobs_make(struct rd_jobs *jobs, const struct rd_jobs_ask *ask,
     job->row.tenant = jobs->tenants[job->tenant - 1].name;
     job->row.lane = (unsigned)ask->lane;
     job->row.model = jobs->classes[job->class_].model;
-    job->row.kind = ask->kind;
+    job->row.kind = ask->want.kind;
+    job->row.task = (unsigned)ask->want.task;
+    job->row.media = (unsigned)ask->want.media;
     job->row.units = ask->units;
     job->row.request = job->request;
     job->row.request_len = job->request == NULL ? 0 : strlen(job->request);
@@ -129,12 +131,7 @@ enum rd_admit rd_jobs_take(struct rd_jobs *jobs, const struct rd_jobs_ask *ask,
         jobs->refused[result.admit]++;
         rd_jobs_job_free(job);
     } else {
-        struct rd_queue_job look;
-        bool there = rd_queue_look(jobs->queue, job->number, &look);
-        *ret = (struct rd_jobs_slot){job->number, there ? look.backend : 0, job->row.token};
-        job->row.attempt = 1;
-        job->row.started_ms = rd_clock_wall_ms();
-        job->row.backend = jobs->backends[ret->backend].name;
+        *ret = job->slot;
     }
     rd_jobs_leave(jobs);
     return result.admit;
@@ -201,18 +198,19 @@ rd_err rd_jobs_adopt(struct rd_jobs *jobs, const struct rd_jobs_slot *slot,
     /* The run's place in the queue goes over to the job that is described by `add`. */
     job->number = run->number;
     job->row.token = run->row.token;
-    job->row.attempt = 1;
+    job->row.attempt = run->row.attempt;
     job->row.backend = run->row.backend;
     job->row.started_ms = run->row.started_ms;
     job->row.status = RD_STATUS_RUNNING;
     job->row.n = jobs->next_n++;
+    job->slot = run->slot;
     job->started_ns = run->started_ns;
     job->progress = run->progress;
     job->stop = run->stop;
     job->run = run->run;
     jobs->by_number[job->number] = job;
     rd_jobs_job_free(run);
-    /* Its row, and that it has been leased: after a crash its next attempt is the second. */
+    /* Its row, and that it has been leased so often: after a crash its next attempt is one more. */
     const struct rd_job_write leased = {.kind = RD_WRITE_LEASE, .row = job->row};
     struct write *lease = rd_jobs_write_new(&leased);
     if (lease == NULL || rd_jobs_insert(jobs, job) != RD_OK) {

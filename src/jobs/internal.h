@@ -3,14 +3,15 @@
  * The inside of the driver: what is in memory, and which file does what. Everything here is guarded
  * by jobs->lock unless it says otherwise.
  *
- *   jobs.c    open, close, backends; the step: events into the queue, actions out of it
- *   admit.c   getting in: take, submit, adopt
- *   run.c     what runs tell: attach, progress, done
- *   table.c   jobs by number and by id, the ended ones, tenants and classes
- *   events.c  one sequence of events a job, and those who watch
- *   writer.c  the thread that makes changes durable, in batches
- *   json.c    how a job looks on the wire
- *   ask.c     get, cancel, queue, metrics */
+ *   jobs.c       open, close; the step: events into the queue, actions out of it
+ *   backends.c   what the queue is told of backends, and what it thinks of them
+ *   admit.c      getting in: take, submit, adopt
+ *   run.c        what runs tell: attach, progress, done
+ *   table.c      jobs by number and by id, the ended ones, tenants and classes
+ *   events.c     one sequence of events a job, and those who watch
+ *   writer.c     the thread that makes changes durable, in batches
+ *   json.c       how a job looks on the wire
+ *   ask.c        get, cancel, queue, metrics */
 #ifndef RD_JOBS_INTERNAL_H
 #define RD_JOBS_INTERNAL_H
 
@@ -50,6 +51,8 @@ struct rd_jobs_watch {
 struct class_ {
     char model[RD_MODEL_NAME_MAX];
     int kind;
+    enum rd_task task;
+    enum rd_media media;
     struct histogram {
         uint64_t buckets[BUCKETS + 1], sum_us;
     } wait[RD_LANE_COUNT_], run[RD_LANE_COUNT_];
@@ -63,7 +66,7 @@ struct tenant {
 
 struct backend {
     char name[64];
-    uint32_t slots, taken;
+    uint32_t slots, taken, weight;
     uint64_t lease_ns;
     bool ready;
 };
@@ -77,6 +80,7 @@ struct job {
     struct rd_job_row row;
     char *request, *webhook, *request_id, *result;
     uint32_t tenant, class_;
+    struct rd_jobs_slot slot; /* of its last run */
     void (*stop)(void *run);
     void *run;
     bool stop_wanted;
@@ -121,8 +125,7 @@ struct write {
 struct start { /* a RUN that the host has not been told yet */
     struct start *next;
     char id[RD_ID_MAX];
-    uint32_t job, backend;
-    uint64_t token;
+    struct rd_jobs_slot slot;
 };
 
 struct rd_jobs {
@@ -171,7 +174,11 @@ void rd_jobs_step(struct rd_jobs *jobs, struct rd_queue_event *event, struct rd_
 void rd_jobs_step_new(struct rd_jobs *jobs, struct rd_queue_event *event, struct job *newborn,
                       struct rd_queue_result *ret);
 void rd_jobs_break(struct rd_jobs *jobs); /* nothing can be promised any more */
-void rd_jobs_poll(struct rd_jobs *jobs);  /* readiness of backends */
+
+/* backends.c */
+void rd_jobs_poll(struct rd_jobs *jobs);                                  /* their readiness */
+void rd_jobs_tell_backend(struct rd_jobs *jobs, uint32_t backend);        /* to the queue */
+void rd_jobs_backends_metrics(struct rd_jobs *jobs, struct rd_buf *text); /* under the lock */
 
 /* table.c */
 struct job *rd_jobs_find(struct rd_jobs *jobs, const char *id);
@@ -182,7 +189,7 @@ struct job *rd_jobs_at(struct rd_jobs *jobs, const struct rd_jobs_slot *slot); /
 void rd_jobs_job_free(struct job *job);
 rd_err rd_jobs_tenant(struct rd_jobs *jobs, uint64_t owner, const char *name,
                       uint32_t *ret) RD_MUST;
-rd_err rd_jobs_class(struct rd_jobs *jobs, const char *model, int kind, uint32_t *ret) RD_MUST;
+rd_err rd_jobs_class(struct rd_jobs *jobs, const struct rd_jobs_want *want, uint32_t *ret) RD_MUST;
 void rd_jobs_class_serves(struct rd_jobs *jobs, uint32_t class_);
 void rd_jobs_observe(struct histogram *histogram, uint64_t ns);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Open and close, backends, and the step: one event goes into the queue, and what it answers is
+ * Open and close, and the step: one event goes into the queue, and what it answers is
  * done. Writing is handed to the writer (writer.c), starting to the host once the lock is free
  * (rd_jobs_leave), stopping is asked of the run at once.
  *
@@ -9,7 +9,6 @@
  * durable. Memory that a submission needs is taken before the queue is asked. */
 #include "jobs/internal.h"
 
-#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -30,8 +29,7 @@ void rd_jobs_leave(struct rd_jobs *jobs)
     while (list != NULL) {
         struct start *start = list;
         list = start->next;
-        jobs->options.host.run(jobs->options.host.ctx, start->id, start->job, start->token,
-                               start->backend);
+        jobs->options.host.run(jobs->options.host.ctx, start->id, &start->slot);
         rd_mem_free(start);
     }
 }
@@ -76,10 +74,15 @@ static void run(struct rd_jobs *jobs, struct job *job, const struct rd_queue_act
     jobs->backends[action->backend].taken++;
     job->progress = 0;
     job->stop_wanted = false;
+    job->slot =
+        (struct rd_jobs_slot){action->job, action->backend, action->token, action->deadline_ns};
     rd_jobs_observe(&jobs->classes[job->class_].wait[job->row.lane], now - job->accepted_ns);
     if (job->now_only) {
         job->row.token = action->token;
-        return; /* the caller of rd_jobs_take starts it */
+        job->row.attempt = action->attempt;
+        job->row.backend = jobs->backends[action->backend].name;
+        job->row.started_ms = rd_clock_wall_ms();
+        return; /* the caller of rd_jobs_take, or rd_jobs_done, starts it */
     }
     job->row.status = RD_STATUS_RUNNING;
     rd_jobs_publish_started(jobs, job);
@@ -89,9 +92,7 @@ static void run(struct rd_jobs *jobs, struct job *job, const struct rd_queue_act
         return;
     }
     memcpy(start->id, job->row.id, sizeof start->id);
-    start->job = action->job;
-    start->backend = action->backend;
-    start->token = action->token;
+    start->slot = job->slot;
     *jobs->starts_end = start;
     jobs->starts_end = &start->next;
 }
@@ -237,64 +238,7 @@ void rd_jobs_step(struct rd_jobs *jobs, struct rd_queue_event *event, struct rd_
     rd_jobs_step_new(jobs, event, NULL, ret);
 }
 
-/* ---- backends ---- */
-
-static void tell_backend(struct rd_jobs *jobs, uint32_t number)
-{
-    const struct backend *backend = &jobs->backends[number];
-    struct rd_queue_event event = {
-        .kind = RD_EV_BACKEND,
-        .backend = number,
-        .slots = jobs->draining || !jobs->going ? 0 : backend->slots,
-        .ready = backend->ready,
-        .lease_ns = backend->lease_ns,
-    };
-    struct rd_queue_result result;
-    rd_jobs_step(jobs, &event, &result);
-}
-
-rd_err rd_jobs_backend(struct rd_jobs *jobs, const char *name, uint32_t slots, uint64_t lease_ns,
-                       uint32_t *ret_backend)
-{
-    rd_jobs_lock(jobs);
-    uint32_t number = 1;
-    while (number <= jobs->backends_count && strcmp(jobs->backends[number].name, name) != 0) {
-        number++;
-    }
-    if (number >= RD_QUEUE_BACKENDS_MAX) {
-        rd_jobs_leave(jobs);
-        return RD_ERR_NO_MEMORY;
-    }
-    if (number > jobs->backends_count) {
-        jobs->backends_count = number;
-        (void)snprintf(jobs->backends[number].name, sizeof jobs->backends[number].name, "%s", name);
-    }
-    jobs->backends[number].slots = slots;
-    jobs->backends[number].lease_ns = lease_ns;
-    *ret_backend = number;
-    rd_jobs_leave(jobs);
-    return RD_OK;
-}
-
-uint32_t rd_jobs_backend_taken(struct rd_jobs *jobs, uint32_t backend)
-{
-    rd_jobs_lock(jobs);
-    uint32_t taken = backend <= jobs->backends_count ? jobs->backends[backend].taken : 0;
-    rd_jobs_leave(jobs);
-    return taken;
-}
-
-void rd_jobs_poll(struct rd_jobs *jobs)
-{
-    for (uint32_t i = 1; i <= jobs->backends_count; i++) {
-        struct backend *backend = &jobs->backends[i];
-        bool ready = backend->slots > 0 && jobs->options.host.ready(jobs->options.host.ctx, i);
-        if (ready != backend->ready) {
-            backend->ready = ready;
-            tell_backend(jobs, i);
-        }
-    }
-}
+/* ---- going, and reloads ---- */
 
 static void tell_everything(struct rd_jobs *jobs)
 {
@@ -312,7 +256,7 @@ static void tell_everything(struct rd_jobs *jobs)
     for (uint32_t b = 1; b <= jobs->backends_count; b++) {
         jobs->backends[b].ready =
             jobs->backends[b].slots > 0 && jobs->options.host.ready(jobs->options.host.ctx, b);
-        tell_backend(jobs, b);
+        rd_jobs_tell_backend(jobs, b);
     }
     for (uint32_t c = 1; c <= jobs->classes_count; c++) {
         rd_jobs_class_serves(jobs, c);
@@ -343,7 +287,7 @@ void rd_jobs_drain(struct rd_jobs *jobs)
     jobs->held_until_ns = 0; /* see hold() */
     pthread_cond_signal(&jobs->wake);
     for (uint32_t b = 1; b <= jobs->backends_count; b++) {
-        tell_backend(jobs, b); /* without slots nothing starts */
+        rd_jobs_tell_backend(jobs, b); /* without slots nothing starts */
     }
     rd_jobs_leave(jobs);
 }
@@ -429,8 +373,13 @@ static bool restore(void *ctx, const struct rd_job_row *row)
 {
     struct restoring *restoring = ctx;
     struct rd_jobs *jobs = restoring->jobs;
-    const struct rd_jobs_ask ask = {row->owner, row->tenant, (enum rd_lane)row->lane,
-                                    row->model, row->kind,   row->units};
+    const struct rd_jobs_ask ask = {
+        .owner = row->owner,
+        .tenant = row->tenant,
+        .lane = (enum rd_lane)row->lane,
+        .want = {row->model, row->kind, (enum rd_task)row->task, (enum rd_media)row->media},
+        .units = row->units,
+    };
     struct job *job = rd_jobs_make(jobs, &ask, row);
     if (job == NULL || rd_jobs_insert(jobs, job) != RD_OK) {
         rd_jobs_job_free(job);

@@ -17,6 +17,7 @@
 #define RD_JOBS_JOBS_H
 
 #include "base/buf.h"
+#include "core/generation.h"
 #include "core/queue.h"
 #include "store/jobs.h"
 
@@ -33,13 +34,30 @@ enum {
     RD_JOBS_WATCHES_MAX = 65536,
 };
 
+/* A run's place: whose it is, and on which backend. */
+struct rd_jobs_slot {
+    uint32_t job, backend;
+    uint64_t token;
+    uint64_t deadline_ns; /* of the job, over all its attempts, monotonic; 0: none */
+};
+
+/* What a backend must be able to do for a job. Jobs that want the same are one class of the queue.
+ */
+struct rd_jobs_want {
+    const char *model; /* "family/model" */
+    int kind;          /* enum rd_backend_kind, -1: any */
+    enum rd_task task;
+    enum rd_media media;
+};
+
 struct rd_jobs_host {
     void *ctx;
     /* Start the run of this job: read it from the store, attach, compute, rd_jobs_done,
-     * rd_jobs_slot. Called without the lock, on any thread; must not block. */
-    void (*run)(void *ctx, const char *id, uint32_t job, uint64_t token, uint32_t backend);
-    /* Does this backend serve the model, as this kind (-1: any)? Under the lock. */
-    bool (*serves)(void *ctx, uint32_t backend, const char *model, int kind);
+     * rd_jobs_slot_free. Called without the lock, on any thread; must not block. */
+    void (*run)(void *ctx, const char *id, const struct rd_jobs_slot *slot);
+    /* Does this backend serve that? Under the lock; asked when a class is first seen, and after a
+     * reload. */
+    bool (*serves)(void *ctx, uint32_t backend, const struct rd_jobs_want *want);
     /* Would it take work now? Under the lock, some ten times a second. */
     bool (*ready)(void *ctx, uint32_t backend);
     /* What the tenant may; under the lock, when a tenant is first seen and after a reload. */
@@ -74,11 +92,23 @@ void rd_jobs_close(struct rd_jobs *jobs);
 
 /* ---- backends: the gateway's, by name, so that a reload keeps count ---- */
 
-/* The number of the backend with this name, made at first sight (RD_QUEUE_BACKENDS_MAX: NO_MEMORY);
- * slots 0 retires it. Follow a set of changes with rd_jobs_reloaded. */
-rd_err rd_jobs_backend(struct rd_jobs *jobs, const char *name, uint32_t slots, uint64_t lease_ns,
+struct rd_jobs_backend {
+    const char *name;  /* copied */
+    uint32_t slots;    /* 0 retires it */
+    uint32_t weight;   /* its share of the work against others; 0: as slots */
+    uint64_t lease_ns; /* a run that gives no sign of life for so long is lost; 0: never */
+};
+/* The number of the backend with this name, made at first sight (RD_QUEUE_BACKENDS_MAX: NO_MEMORY).
+ * One of the same name keeps its number, its slots in use and its breaker. Follow a set of changes
+ * with rd_jobs_reloaded. */
+rd_err rd_jobs_backend(struct rd_jobs *jobs, const struct rd_jobs_backend *backend,
                        uint32_t *ret_backend) RD_MUST;
 uint32_t rd_jobs_backend_taken(struct rd_jobs *jobs, uint32_t backend); /* slots in use */
+/* What the queue thinks of its backends, those that were retired and are free left out:
+ * [{"name","slots","taken","weight","ready","quarantined","breaker":{"state","requests","failures",
+ * "retry_after_seconds"}}]. state: "closed", "open", "half_open"; requests and failures: of the
+ * last 100 s; retry_after_seconds: until an open one lets probes through, else null. */
+void rd_jobs_backends_json(struct rd_jobs *jobs, struct rd_buf *json);
 /* Asks host.serves, ready and limits for everything again. */
 void rd_jobs_reloaded(struct rd_jobs *jobs);
 
@@ -88,8 +118,7 @@ struct rd_jobs_ask {
     uint64_t owner;
     const char *tenant;
     enum rd_lane lane;
-    const char *model; /* "family/model" */
-    int kind;          /* -1: any */
+    struct rd_jobs_want want;
     uint32_t units;
 };
 /* What the limits were when it was decided: RateLimit headers. */
@@ -97,10 +126,6 @@ struct rd_jobs_limits {
     uint64_t burst, rate; /* burst 0: there is no rate limit, and no header */
     uint64_t left, reset_s;
     uint64_t retry_s; /* refused: when to try again, >= 1 */
-};
-struct rd_jobs_slot {
-    uint32_t job, backend;
-    uint64_t token;
 };
 /* The sync tier: a slot now, or why not. */
 enum rd_admit rd_jobs_take(struct rd_jobs *jobs, const struct rd_jobs_ask *ask,
@@ -143,15 +168,21 @@ bool rd_jobs_watched(struct rd_jobs *jobs, const struct rd_jobs_slot *slot);
 
 struct rd_jobs_outcome {
     enum rd_outcome outcome;
-    rd_err err;          /* when not OK */
-    const char *message; /* for the job's owner; NULL: the error's own text */
-    const char *assets;  /* OK: JSON list of asset ids */
+    enum rd_verdict verdict; /* about the backend; only one that is BAD makes it go on elsewhere */
+    rd_err err;              /* when not OK */
+    const char *message;     /* for the job's owner; NULL: the error's own text */
+    const char *assets;      /* OK: JSON list of asset ids */
     uint64_t device_ns;
     int device_source; /* enum rd_device_time_source */
 };
-/* The run's end, once. After it `run` may be freed: stop() is not called any more. */
-void rd_jobs_done(struct rd_jobs *jobs, const struct rd_jobs_slot *slot,
-                  const struct rd_jobs_outcome *outcome);
+/* The run's end, once. After it `run` may be freed: stop() is not called any more.
+ * True: it was a run of the sync tier, which failed (FAILED_AGAIN, verdict BAD), and *ret_again is
+ * a slot on another backend, taken for it: the caller starts it again there, as a run of its own,
+ * with rd_jobs_done and rd_jobs_slot_free of its own; the old slot is still to be freed. Always
+ * false for a run of the queue, which is told through host.run, and when `ret_again` is NULL: the
+ * caller cannot start it again, and its failure is its end. */
+bool rd_jobs_done(struct rd_jobs *jobs, const struct rd_jobs_slot *slot,
+                  const struct rd_jobs_outcome *outcome, struct rd_jobs_slot *ret_again);
 /* The engine has let go of the slot; once for each run, after rd_jobs_done. */
 void rd_jobs_slot_free(struct rd_jobs *jobs, uint32_t backend);
 

@@ -49,8 +49,7 @@ static bool used(const struct histogram *histogram)
     return sum > 0;
 }
 
-/* One metric for every model and lane that has seen a job. Models of several kinds of backend are
- * several classes, told apart by the kind's number. */
+/* One metric for every class and lane that has seen a job. */
 static void classes(const struct rd_jobs *jobs, struct rd_buf *text, const char *name,
                     const char *help, bool wait)
 {
@@ -64,8 +63,9 @@ static void classes(const struct rd_jobs *jobs, struct rd_buf *text, const char 
             }
             RD_AUTO_BUF struct rd_buf labels;
             rd_buf_init(&labels, 512);
-            rd_buf_printf(&labels, "model=\"%s\",kind=\"%d\",lane=\"%s\"", class_->model,
-                          class_->kind, lanes[lane]);
+            rd_buf_printf(&labels, "model=\"%s\",kind=\"%d\",task=\"%s\",media=\"%s\",lane=\"%s\"",
+                          class_->model, class_->kind, rd_task_name(class_->task),
+                          rd_media_extension(class_->media), lanes[lane]);
             histogram(text, name, rd_buf_cstr(&labels), of);
         }
     }
@@ -103,6 +103,7 @@ void rd_jobs_metrics(struct rd_jobs *jobs, struct rd_buf *text)
     }
     head(text, "render_leases_lost_total", "counter", "Runs that gave no sign of life in time.");
     rd_buf_printf(text, "render_leases_lost_total %" PRIu64 "\n", jobs->leases_lost);
+    rd_jobs_backends_metrics(jobs, text);
     head(text, "render_event_watchers", "gauge", "Event streams and subscriptions that are open.");
     rd_buf_printf(text, "render_event_watchers %zu\n", jobs->watches_count);
     classes(jobs, text, "render_job_wait_seconds", "From acceptance to each start.", true);

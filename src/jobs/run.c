@@ -101,41 +101,61 @@ static void give_back_attempt(struct rd_jobs *jobs, struct job *job)
     heartbeat(jobs, job, rd_clock_mono_ns()); /* its lease lasts longer than the shutdown */
 }
 
-void rd_jobs_done(struct rd_jobs *jobs, const struct rd_jobs_slot *slot,
-                  const struct rd_jobs_outcome *outcome)
+static void keep_outcome(struct job *job, const struct rd_jobs_outcome *outcome)
+{
+    job->stop = NULL;
+    job->run = NULL;
+    job->err = outcome->err;
+    job->row.device_source = outcome->device_source;
+    rd_mem_free(job->message);
+    job->message = outcome->message == NULL ? NULL : rd_mem_strdup(outcome->message);
+    if (outcome->outcome == RD_OUTCOME_OK && !job->now_only) {
+        rd_mem_free(job->result);
+        job->result = rd_mem_strdup(outcome->assets == NULL ? "[]" : outcome->assets);
+        job->row.result = job->result;
+        job->progress = 1;
+    }
+}
+
+/* The queue's answer to the end of a sync run is another run. */
+static bool runs_again(const struct rd_queue_result *result, uint32_t job)
+{
+    return result->count > 0 && result->actions[0].kind == RD_ACT_RUN &&
+           result->actions[0].job == job;
+}
+
+bool rd_jobs_done(struct rd_jobs *jobs, const struct rd_jobs_slot *slot,
+                  const struct rd_jobs_outcome *outcome, struct rd_jobs_slot *ret_again)
 {
     rd_jobs_lock(jobs);
     struct job *job = rd_jobs_at(jobs, slot);
+    bool sync = job != NULL && job->now_only;
     struct rd_queue_event event = {
         .kind = RD_EV_DONE,
         .job = slot->job,
         .token = slot->token,
-        .outcome = outcome->outcome,
+        .outcome = sync && ret_again == NULL && outcome->outcome != RD_OUTCOME_OK
+                       ? RD_OUTCOME_FAILED
+                       : outcome->outcome,
+        .verdict = outcome->verdict,
         .device_ns = outcome->device_ns,
     };
     if (job != NULL) {
-        job->stop = NULL;
-        job->run = NULL;
-        job->err = outcome->err;
-        job->row.device_source = outcome->device_source;
-        rd_mem_free(job->message);
-        job->message = outcome->message == NULL ? NULL : rd_mem_strdup(outcome->message);
-        if (outcome->outcome == RD_OUTCOME_OK && !job->now_only) {
-            rd_mem_free(job->result);
-            job->result = rd_mem_strdup(outcome->assets == NULL ? "[]" : outcome->assets);
-            job->row.result = job->result;
-            job->progress = 1;
-        }
-        if (outcome->outcome != RD_OUTCOME_OK && jobs->draining && !job->now_only &&
-            !job->row.cancel) {
+        keep_outcome(job, outcome);
+        if (outcome->outcome != RD_OUTCOME_OK && jobs->draining && !sync && !job->row.cancel) {
             give_back_attempt(jobs, job);
             rd_jobs_leave(jobs);
-            return;
+            return false;
         }
     }
     struct rd_queue_result result;
     rd_jobs_step(jobs, &event, &result);
+    bool again = sync && runs_again(&result, slot->job);
+    if (again) {
+        *ret_again = job->slot;
+    }
     rd_jobs_leave(jobs);
+    return again;
 }
 
 void rd_jobs_slot_free(struct rd_jobs *jobs, uint32_t backend)

@@ -191,8 +191,9 @@ void rd_jobs_class_serves(struct rd_jobs *jobs, uint32_t class_)
 {
     const struct class_ *c = &jobs->classes[class_];
     for (uint32_t b = 1; b <= jobs->backends_count; b++) {
+        const struct rd_jobs_want want = {c->model, c->kind, c->task, c->media};
         bool serves = jobs->backends[b].slots > 0 &&
-                      jobs->options.host.serves(jobs->options.host.ctx, b, c->model, c->kind);
+                      jobs->options.host.serves(jobs->options.host.ctx, b, &want);
         struct rd_queue_event event = {
             .kind = RD_EV_CLASS, .class_ = class_, .backend = b, .serves = serves};
         struct rd_queue_result result;
@@ -200,20 +201,25 @@ void rd_jobs_class_serves(struct rd_jobs *jobs, uint32_t class_)
     }
 }
 
-rd_err rd_jobs_class(struct rd_jobs *jobs, const char *model, int kind, uint32_t *ret)
+rd_err rd_jobs_class(struct rd_jobs *jobs, const struct rd_jobs_want *want, uint32_t *ret)
 {
     for (uint32_t i = 1; i <= jobs->classes_count; i++) {
-        if (jobs->classes[i].kind == kind && strcmp(jobs->classes[i].model, model) == 0) {
+        const struct class_ *c = &jobs->classes[i];
+        if (c->kind == want->kind && c->task == want->task && c->media == want->media &&
+            strcmp(c->model, want->model) == 0) {
             *ret = i;
             return RD_OK;
         }
     }
-    if (jobs->classes_count == RD_QUEUE_CLASSES_MAX - 1 || strlen(model) >= RD_MODEL_NAME_MAX) {
+    if (jobs->classes_count == RD_QUEUE_CLASSES_MAX - 1 ||
+        strlen(want->model) >= RD_MODEL_NAME_MAX) {
         return RD_ERR_CAPACITY;
     }
     struct class_ *c = &jobs->classes[++jobs->classes_count];
-    (void)snprintf(c->model, sizeof c->model, "%s", model);
-    c->kind = kind;
+    (void)snprintf(c->model, sizeof c->model, "%s", want->model);
+    c->kind = want->kind;
+    c->task = want->task;
+    c->media = want->media;
     *ret = jobs->classes_count;
     rd_jobs_class_serves(jobs, *ret);
     return RD_OK;

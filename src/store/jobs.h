@@ -50,6 +50,7 @@ struct rd_job_row {
     const char *webhook;    /* URL or "" */
     uint32_t seed;
     unsigned media; /* enum rd_media */
+    unsigned task;  /* enum rd_task; 0 in rows of before schema version 4 */
     uint64_t created_ms, expires_ms /* in the queue; 0: never */, started_ms, ended_ms;
     unsigned attempt;    /* leases written */
     uint64_t token;      /* of the last lease */

@@ -28,6 +28,7 @@ static struct {
     size_t runs_count;
     unsigned stops, messages, broken;
     struct rd_tenant_limits limits;
+    unsigned no_media; /* bits: these backends do not serve */
     /* the gate before the store */
     bool shut;
     rd_err fail;   /* every batch, before anything is written */
@@ -121,25 +122,23 @@ static inline void gate(bool shut, rd_err fail)
 
 /* ---- the host ---- */
 
-static inline void host_run(void *ctx, const char *id, uint32_t job, uint64_t token,
-                            uint32_t backend)
+static inline void host_run(void *ctx, const char *id, const struct rd_jobs_slot *slot)
 {
     (void)ctx;
     pthread_mutex_lock(&fake.lock);
     assert_true(fake.runs_count < RUNS_MAX);
     struct fake_run *run = &fake.runs[fake.runs_count++];
     (void)snprintf(run->id, sizeof run->id, "%s", id);
-    run->slot = (struct rd_jobs_slot){job, backend, token};
+    run->slot = *slot;
     fake_change();
     pthread_mutex_unlock(&fake.lock);
 }
 
-static inline bool host_serves(void *ctx, uint32_t backend, const char *model, int kind)
+static inline bool host_serves(void *ctx, uint32_t backend, const struct rd_jobs_want *want)
 {
     (void)ctx;
-    (void)backend;
-    (void)kind;
-    return strcmp(model, "builtin/plasma") == 0;
+    return strcmp(want->model, "builtin/plasma") == 0 && want->task == RD_TASK_T2I &&
+           (fake.no_media >> backend & 1) == 0;
 }
 
 static inline bool host_ready(void *ctx, uint32_t backend)
@@ -189,6 +188,15 @@ static inline void stop(void *run)
 
 /* ---- life ---- */
 
+static inline uint32_t add_backend(const char *name, uint32_t slots)
+{
+    const struct rd_jobs_backend backend = {
+        .name = name, .slots = slots, .lease_ns = (uint64_t)60 * 1000000000};
+    uint32_t number = 0;
+    assert_int_equal(rd_jobs_backend(jobs, &backend, &number), RD_OK);
+    return number;
+}
+
 static inline void jobs_start(uint32_t slots)
 {
     const struct rd_jobs_options options = {
@@ -205,7 +213,7 @@ static inline void jobs_start(uint32_t slots)
     };
     struct rd_why why;
     assert_int_equal(rd_jobs_open(&options, &jobs, &why), RD_OK);
-    assert_int_equal(rd_jobs_backend(jobs, "box", slots, (uint64_t)60 * 1000000000, &box), RD_OK);
+    box = add_backend("box", slots);
     rd_jobs_go(jobs);
 }
 
@@ -286,8 +294,7 @@ static inline struct rd_jobs_ask ask_of(uint64_t owner)
     return (struct rd_jobs_ask){.owner = owner,
                                 .tenant = owner == 1 ? "acme" : "beta",
                                 .lane = RD_LANE_NORMAL,
-                                .model = "builtin/plasma",
-                                .kind = -1,
+                                .want = {.model = "builtin/plasma", .kind = -1},
                                 .units = 1};
 }
 
@@ -328,7 +335,7 @@ static inline void finish(const struct fake_run *run, enum rd_outcome outcome, r
         .device_ns = 1500000000,
         .device_source = 1,
     };
-    rd_jobs_done(jobs, &run->slot, &result);
+    (void)rd_jobs_done(jobs, &run->slot, &result, NULL);
     rd_jobs_slot_free(jobs, run->slot.backend);
 }
 

@@ -68,7 +68,7 @@ static void test_a_late_result_is_dropped(void **state)
     finish(&first, RD_OUTCOME_FAILED_AGAIN, RD_ERR_BACKEND_FAILED);
     struct fake_run second = await_run(2);
     const struct rd_jobs_outcome late = {.outcome = RD_OUTCOME_OK, .assets = "[]"};
-    rd_jobs_done(jobs, &first.slot, &late);
+    (void)rd_jobs_done(jobs, &first.slot, &late, NULL);
     rd_jobs_progress(jobs, &first.slot, 0.75, 3);
     assert_int_equal(rd_jobs_attach(jobs, &first.slot, stop, NULL), RD_ERR_CANCELLED);
     assert_false(rd_jobs_watched(jobs, &first.slot));
