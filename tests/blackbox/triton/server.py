@@ -28,9 +28,10 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 HOME = ROOT / "build-test/triton"
+DIFFUSERS = ROOT / "build-test/diffusers"
 PYTHON = "/usr/bin/python3"
 MODELS = ("painter", "painter_rgb", "painter_float", "painter_stream")
-NUMPY_1_UP_TO = (3, 12)
+NUMPY_1_UP_TO = 12  # of Python 3
 START_SECONDS, STOP_SECONDS, INSTALL_SECONDS = 60, 20, 400
 
 
@@ -40,10 +41,10 @@ class Unavailable(Exception):
 
 # ---- installing ----
 
-def site_packages():
-    found = list(HOME.glob("lib/python3.*/site-packages"))
+def site_packages(home=HOME):
+    found = list(home.glob("lib/python3.*/site-packages"))
     if not found:
-        raise Unavailable(f"{HOME} has no site-packages")
+        raise Unavailable(f"{home} has no site-packages")
     return found[0]
 
 
@@ -57,21 +58,33 @@ def python():
 
 def install():
     """The server and the reference client in HOME; quick when they are there."""
-    wanted = (HERE / "requirements.txt").read_text()
-    mark = HOME / "requirements.txt"
-    if mark.exists() and mark.read_text() == wanted:
-        return
     if platform.machine() != "x86_64":
         raise Unavailable(f"nvidia-pytriton has no build for {platform.machine()}")
-    major, minor = sys.version_info[:2]
-    if (major, minor) > NUMPY_1_UP_TO:
-        raise Unavailable(f"Triton's Python backend is built for numpy 1, which Python {major}.{minor} has not")
-    shutil.rmtree(HOME, ignore_errors=True)
-    HOME.parent.mkdir(exist_ok=True)
-    command([PYTHON, "-m", "venv", HOME])
-    command([HOME / "bin/pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:",
-             "-r", HERE / "requirements.txt"])
-    put_stub()
+    version = subprocess.run([PYTHON, "-c", "import sys; print(sys.version_info[1])"], capture_output=True, text=True,
+                             check=True).stdout.strip()
+    if int(version) > NUMPY_1_UP_TO:
+        raise Unavailable(f"Triton's Python backend is built for numpy 1, which Python 3.{version} has not")
+    install_into(HOME, "requirements.txt", [], put_stub)
+
+
+def install_diffusers():
+    """For make soak: a diffusers pipeline beside Debian's PyTorch, in a folder that sees Debian's packages."""
+    if subprocess.run([PYTHON, "-c", "import torch"], capture_output=True, check=False).returncode != 0:
+        raise Unavailable("python3-torch is not installed; scripts/install-deps soak brings it")
+    install_into(DIFFUSERS, "soak_requirements.txt", ["--system-site-packages"], lambda: None)
+
+
+def install_into(home, requirements, options, then):
+    wanted = (HERE / requirements).read_text()
+    mark = home / "requirements.txt"
+    if mark.exists() and mark.read_text() == wanted:
+        return
+    shutil.rmtree(home, ignore_errors=True)
+    home.parent.mkdir(exist_ok=True)
+    command([PYTHON, "-m", "venv", *options, home])
+    command([home / "bin/pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:",
+             "-r", HERE / requirements])
+    then()
     mark.write_text(wanted)
 
 
@@ -109,8 +122,9 @@ def free_port():
 class Triton:
     """One server. `log()` is what it and its models have said so far."""
 
-    def __init__(self, log_path, models=MODELS, http_port=None, grpc_port=None, repository=HERE / "models"):
-        self.log_path, self.models, self.repository = pathlib.Path(log_path), models, repository
+    def __init__(self, log_path, models=MODELS, http_port=None, grpc_port=None, packages=None):
+        self.log_path, self.models = pathlib.Path(log_path), models
+        self.packages = packages or site_packages()  # of the Python that runs the models
         self.http_port, self.grpc_port = http_port or free_port(), grpc_port or free_port()
         self.http, self.grpc = f"http://127.0.0.1:{self.http_port}", f"grpc://127.0.0.1:{self.grpc_port}"
         self.process, self.shm = None, f"render-triton-{os.getpid()}-{self.http_port}"
@@ -118,14 +132,16 @@ class Triton:
     def start(self, ready=True):
         """Again on the same ports after stop() or kill()."""
         folder = server_folder()
-        words = [folder / "bin/tritonserver", f"--model-repository={self.repository}",
+        words = [folder / "bin/tritonserver", f"--model-repository={HERE / 'models'}",
                  f"--backend-directory={folder / 'backends'}",
                  "--http-address=127.0.0.1", f"--http-port={self.http_port}",
                  "--grpc-address=127.0.0.1", f"--grpc-port={self.grpc_port}", "--allow-metrics=false",
                  "--model-control-mode=explicit", *[f"--load-model={name}" for name in self.models],
                  "--disable-auto-complete-config", "--exit-timeout-secs=2", "--pinned-memory-pool-byte-size=0",
                  f"--backend-config=python,shm-region-prefix-name={self.shm}"]
-        env = {**os.environ, "PYTHONPATH": f"{site_packages()}:{HERE}", "PYTHONDONTWRITEBYTECODE": "1",
+        # The interpreter inside finds its own library by PATH, whichever else stands first in the caller's.
+        env = {**os.environ, "PATH": "/usr/bin:/bin:" + os.environ.get("PATH", ""), "PYTHONPATH": f"{self.packages}:{HERE}",
+               "PYTHONDONTWRITEBYTECODE": "1",
                "OPENBLAS_NUM_THREADS": "1", "LD_PRELOAD": ""}
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen([str(word) for word in words], stdout=log, stderr=log,
