@@ -2,21 +2,13 @@
  *
  * JPEG through libjpeg(-turbo).
  *
- * Errors. The library's default handler prints and exits the process; ours keeps the text and
- * longjmps to the one setjmp of the call. As in png.c, what must survive the jump lives in a struct
- * of the caller's frame, and the caller destroys the library's object afterwards either way.
- *
- * Reading is strict where pixels are concerned. libjpeg goes on after damage and says so in
- * warnings; here a warning is an error, with two exceptions that lose nothing: an unknown JFIF
- * version, and up to PADDING_MAX bytes of padding in front of the end marker, which some cameras
- * leave. The end of the input before the end marker is an error too (the library would invent the
- * marker), and so is a multi-scan file that ends although a component was never sent, or was left
- * half refined. What follows the end marker is ignored: phones put previews and depth maps there.
- * A JPEG carries no checksum: damage that decodes cleanly cannot be noticed, here or anywhere.
- *
- * Two bombs are particular to progressive files: coefficients of the whole picture are held (at
- * most 8 bytes a pixel, so the pixel limit bounds them), and each of any number of nearly empty
- * scans costs a walk over the picture; SCANS_MAX stops that.
+ * Errors leave by longjmp to the one setjmp of the call; jpeg_damage.h says what is one. As in
+ * png.c, what must survive the jump lives in a struct of the caller's frame, and the caller
+ * destroys the library's object afterwards either way. The end of the input before the end marker
+ * is an error too (the library would invent the marker). What follows the end marker is ignored:
+ * phones put previews and depth maps there. A JPEG carries no checksum: damage that decodes cleanly
+ * cannot be noticed, here or anywhere. Of a progressive file the coefficients of the whole picture
+ * are held: at most 8 bytes a pixel, so the pixel limit bounds them.
  *
  * CMYK: Adobe writes it inverted and marks the file; others do not. Both become RGB by the plain
  * product, without a colour profile.
@@ -25,45 +17,26 @@
  * and 4:2:0 below; the accurate integer DCT, which is the same on every machine. */
 #include "media/codec.h"
 
-#include <setjmp.h>
-#include <stdio.h>
-#include <string.h>
-
-#include <jpeglib.h>
-#include <jerror.h>
-
 #include "base/mem.h"
+#include "media/jpeg_damage.h"
 
 enum {
-    SCANS_MAX = 64,           /* libjpeg's own progressive files have 10 to 14 */
-    PADDING_MAX = 64,         /* bytes between the last scan and the end marker */
     FULL_CHROMA_QUALITY = 90, /* of 1..100 */
     WRITE_CHUNK = 16384,      /* bytes; on the stack */
-    MARKER_EOI = 0xd9
-};
-
-/* `base` comes first: the library knows only that one. */
-struct errors {
-    struct jpeg_error_mgr base;
-    jmp_buf env;
-    rd_err err;
-    char message[JMSG_LENGTH_MAX];
 };
 
 struct reader {
     struct jpeg_decompress_struct codec;
-    struct errors errors;
+    struct rd_jpeg_damage errors;
     struct jpeg_source_mgr source;
-    struct jpeg_progress_mgr progress;
     const struct rd_media_input *input;
-    unsigned seen; /* bit i: component i was in a scan */
     struct rd_image image;
     uint8_t *cmyk; /* one row */
 };
 
 struct writer {
     struct jpeg_compress_struct codec;
-    struct errors errors;
+    struct rd_jpeg_damage errors;
     struct jpeg_destination_mgr target;
     struct rd_buf *out;
     /* The library writes here, and it goes on to `out` in whole chunks: it asks for a new chunk as
@@ -71,48 +44,6 @@ struct writer {
      * spare. */
     JOCTET chunk[WRITE_CHUNK];
 };
-
-static void give_up(struct errors *errors, rd_err err, const char *message)
-{
-    errors->err = err;
-    if (message != NULL && snprintf(errors->message, sizeof errors->message, "%s", message) < 0) {
-        errors->message[0] = '\0';
-    }
-    longjmp(errors->env, 1);
-}
-
-static void on_error(j_common_ptr codec)
-{
-    struct errors *errors = (struct errors *)(void *)codec->err;
-    bool no_memory = errors->base.msg_code == JERR_OUT_OF_MEMORY;
-    errors->base.format_message(codec, errors->message);
-    give_up(errors, no_memory ? RD_ERR_NO_MEMORY : RD_ERR_INVALID_REQUEST, NULL);
-}
-
-static void on_message(j_common_ptr codec, int level)
-{
-    const struct jpeg_error_mgr *base = codec->err;
-    bool padding = base->msg_code == JWRN_EXTRANEOUS_DATA && base->msg_parm.i[0] <= PADDING_MAX &&
-                   base->msg_parm.i[1] == MARKER_EOI;
-    if (level >= 0 || padding || base->msg_code == JWRN_JFIF_MAJOR) {
-        return; /* level >= 0 is a trace */
-    }
-    on_error(codec);
-}
-
-static void on_output(j_common_ptr codec)
-{
-    (void)codec; /* never print */
-}
-
-static struct jpeg_error_mgr *errors_init(struct errors *errors)
-{
-    jpeg_std_error(&errors->base);
-    errors->base.error_exit = on_error;
-    errors->base.emit_message = on_message;
-    errors->base.output_message = on_output;
-    return &errors->base;
-}
 
 /* --- reading --- */
 
@@ -126,7 +57,7 @@ static void source_nothing(j_decompress_ptr codec)
 static boolean source_fill(j_decompress_ptr codec)
 {
     struct reader *reader = codec->client_data;
-    give_up(&reader->errors, RD_ERR_INVALID_REQUEST, "the file ends early");
+    rd_jpeg_damage_give_up(&reader->errors, RD_ERR_INVALID_REQUEST, "the file ends early");
     return FALSE;
 }
 
@@ -140,37 +71,6 @@ static void source_skip(j_decompress_ptr codec, long count)
     }
     codec->src->next_input_byte += count;
     codec->src->bytes_in_buffer -= (size_t)count;
-}
-
-static void on_progress(j_common_ptr codec)
-{
-    struct reader *reader = codec->client_data;
-    if (reader->codec.input_scan_number > SCANS_MAX) {
-        give_up(&reader->errors, RD_ERR_INVALID_REQUEST, "too many scans");
-    }
-    for (int i = 0; i < reader->codec.comps_in_scan; i++) {
-        reader->seen |= 1u << reader->codec.cur_comp_info[i]->component_index;
-    }
-}
-
-/* Of a multi-scan file: was every component sent, and no coefficient left half refined? */
-static void check_complete(struct reader *reader)
-{
-    const struct jpeg_decompress_struct *codec = &reader->codec;
-    if (!jpeg_has_multiple_scans(&reader->codec)) {
-        return;
-    }
-    bool complete = reader->seen == (1u << codec->num_components) - 1;
-    for (int c = 0; codec->coef_bits != NULL && c < codec->num_components; c++) {
-        /* bits still to come; -1: never mentioned, which is zero, and for the DC term a lie */
-        complete = complete && codec->coef_bits[c][0] == 0;
-        for (int k = 1; k < DCTSIZE2; k++) {
-            complete = complete && codec->coef_bits[c][k] <= 0;
-        }
-    }
-    if (!complete) {
-        give_up(&reader->errors, RD_ERR_INVALID_REQUEST, "scans are missing");
-    }
 }
 
 static void cmyk_to_rgb(const struct reader *reader, uint8_t *to)
@@ -200,14 +100,14 @@ static void read_rows(struct reader *reader)
             cmyk_to_rgb(reader, row);
         }
     }
-    check_complete(reader);
+    rd_jpeg_damage_complete(&reader->errors, codec);
     (void)jpeg_finish_decompress(codec); /* reads up to the end marker */
 }
 
 static void reader_start(struct reader *reader)
 {
     j_decompress_ptr codec = &reader->codec;
-    codec->err = errors_init(&reader->errors);
+    codec->err = rd_jpeg_damage_init(&reader->errors);
     codec->client_data = reader;
     jpeg_create_decompress(codec);
     codec->mem->max_memory_to_use =
@@ -222,8 +122,7 @@ static void reader_start(struct reader *reader)
         .term_source = source_nothing,
     };
     codec->src = &reader->source;
-    reader->progress.progress_monitor = on_progress;
-    codec->progress = &reader->progress;
+    rd_jpeg_damage_watch(&reader->errors, codec);
 }
 
 static rd_err read_jpeg(struct reader *reader)
@@ -236,7 +135,7 @@ static rd_err read_jpeg(struct reader *reader)
     reader_start(reader);
     (void)jpeg_read_header(codec, TRUE);
     if (codec->image_width != header->width || codec->image_height != header->height) {
-        give_up(&reader->errors, RD_ERR_INVALID_REQUEST, "two sizes");
+        rd_jpeg_damage_give_up(&reader->errors, RD_ERR_INVALID_REQUEST, "two sizes");
     }
     bool cmyk = codec->num_components == 4;
     codec->out_color_space = cmyk                           ? JCS_CMYK
@@ -278,7 +177,7 @@ static void target_flush(struct writer *writer, size_t count)
 {
     rd_buf_append(writer->out, writer->chunk, count);
     if (writer->out->err != RD_OK) {
-        give_up(&writer->errors, writer->out->err, NULL);
+        rd_jpeg_damage_give_up(&writer->errors, writer->out->err, NULL);
     }
     writer->target.next_output_byte = writer->chunk;
     writer->target.free_in_buffer = sizeof writer->chunk;
@@ -318,7 +217,7 @@ static rd_err write_jpeg(struct writer *writer, const struct rd_image *image, in
     if (setjmp(writer->errors.env) != 0) {
         return writer->errors.err == RD_ERR_INVALID_REQUEST ? RD_ERR_INTERNAL : writer->errors.err;
     }
-    codec->err = errors_init(&writer->errors);
+    codec->err = rd_jpeg_damage_init(&writer->errors);
     codec->client_data = writer;
     jpeg_create_compress(codec);
     codec->mem->max_memory_to_use = 0;

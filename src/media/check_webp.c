@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * WebP, decoded while it arrives by libwebp's incremental decoder. The format predicts each block
+ * from its neighbours and, when lossless, from anywhere before, so there is no looking without the
+ * canvas. It is YUV with alpha: the smallest one that makes libwebp unpack the alpha, too.
+ *
+ * The first 30 bytes hold the size (probe.c); only when it is right is the decoder made. RIFF says
+ * how long the file is; it must be exactly so long, and no longer than MAX_BITS a pixel need. As in
+ * webp.c, errno tells a lack of memory from damage. */
+#include "media/check_codec.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include <webp/decode.h>
+
+#include "base/mem.h"
+#include "media/codec.h"
+
+enum {
+    HEADER = 30,
+    BYTES_A_PIXEL = 8,     /* the file may have at most, */
+    BYTES_BESIDE = 1 << 20 /* and so many more for profiles and the like */
+};
+
+struct webp {
+    struct rd_media_check check; /* first */
+    uint8_t header[HEADER];
+    size_t header_len;
+    uint64_t len, claimed; /* of the file: so far; as RIFF says */
+    WebPDecoderConfig config;
+    WebPIDecoder *decoder;
+    bool complete;
+};
+
+static rd_err bad(struct rd_why *why, const char *what)
+{
+    return rd_why_set(why, RD_ERR_BACKEND_FAILED, "the WebP is damaged: %s", what);
+}
+
+static rd_err append(struct webp *webp, const uint8_t *bytes, size_t len, struct rd_why *why)
+{
+    if (webp->complete) { /* chunks behind the picture: texts and profiles */
+        return RD_OK;
+    }
+    errno = 0;
+    VP8StatusCode status = WebPIAppend(webp->decoder, bytes, len);
+    if (status == VP8_STATUS_OUT_OF_MEMORY || errno == ENOMEM) {
+        return RD_ERR_NO_MEMORY;
+    }
+    webp->complete = status == VP8_STATUS_OK;
+    return webp->complete || status == VP8_STATUS_SUSPENDED ? RD_OK
+                                                            : bad(why, "it cannot be decoded");
+}
+
+static rd_err begin(struct webp *webp, struct rd_why *why)
+{
+    struct rd_media_header header;
+    struct rd_why cause = {.text = ""};
+    const uint8_t *at = webp->header + 4;
+    if (rd_media_header_read(webp->header, HEADER, false, &header, &cause) != RD_OK) {
+        return rd_why_set(why, RD_ERR_BACKEND_FAILED, "%s", cause.text);
+    }
+    RD_TRY(rd_media_check_size_is(&webp->check, header.width, header.height, why));
+    webp->claimed =
+        8 + ((uint64_t)at[3] << 24 | (uint64_t)at[2] << 16 | (uint64_t)at[1] << 8 | at[0]);
+    if (webp->claimed > (uint64_t)header.width * header.height * BYTES_A_PIXEL + BYTES_BESIDE) {
+        return bad(why, "it claims to be too long for its size");
+    }
+    if (WebPInitDecoderConfig(&webp->config) == 0) {
+        return rd_why_set(why, RD_ERR_INTERNAL, "libwebp is of another version than its headers");
+    }
+    webp->config.output.colorspace = MODE_YUVA;
+    webp->config.options.no_fancy_upsampling = 1;
+    webp->decoder = WebPIDecode(NULL, 0, &webp->config);
+    if (webp->decoder == NULL) {
+        return RD_ERR_NO_MEMORY;
+    }
+    return append(webp, webp->header, HEADER, why);
+}
+
+static rd_err feed(struct rd_media_check *check, const uint8_t *bytes, size_t len,
+                   struct rd_why *why)
+{
+    struct webp *webp = (struct webp *)check;
+    webp->len += len;
+    if (webp->header_len < HEADER) {
+        size_t room = HEADER - webp->header_len;
+        size_t part = len < room ? len : room;
+        memcpy(webp->header + webp->header_len, bytes, part);
+        webp->header_len += part;
+        if (webp->header_len < HEADER) {
+            return RD_OK;
+        }
+        RD_TRY(begin(webp, why));
+        bytes += part;
+        len -= part;
+    }
+    if (webp->len > webp->claimed) {
+        return bad(why, "bytes follow its end");
+    }
+    return len == 0 ? RD_OK : append(webp, bytes, len, why);
+}
+
+static rd_err finish(struct rd_media_check *check, struct rd_why *why)
+{
+    const struct webp *webp = (const struct webp *)check;
+    return webp->complete && webp->len == webp->claimed ? RD_OK : bad(why, "it ends early");
+}
+
+static void webp_free(struct rd_media_check *check)
+{
+    struct webp *webp = (struct webp *)check;
+    if (webp->decoder != NULL) {
+        WebPIDelete(webp->decoder);
+        WebPFreeDecBuffer(&webp->config.output);
+    }
+    rd_mem_free(webp);
+}
+
+static rd_err webp_open(const struct rd_media_expected *expected, struct rd_media_check **ret)
+{
+    struct webp *webp = rd_mem_alloc(sizeof *webp);
+    (void)expected;
+    *ret = webp == NULL ? NULL : &webp->check;
+    return webp == NULL ? RD_ERR_NO_MEMORY : RD_OK;
+}
+
+const struct rd_media_check_ops rd_media_check_webp = {
+    .name = "WebP", .open = webp_open, .feed = feed, .finish = finish, .free = webp_free};
