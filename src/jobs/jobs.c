@@ -368,6 +368,17 @@ struct restoring {
     rd_err err;
 };
 
+/* What no row has that this program wrote is as good as anything: its engine will say so. */
+static enum rd_task task_of(const struct rd_job_row *row)
+{
+    return row->task < RD_TASK_COUNT_ ? (enum rd_task)row->task : RD_TASK_T2I;
+}
+
+static enum rd_media media_of(const struct rd_job_row *row)
+{
+    return row->media < RD_MEDIA_COUNT_ ? (enum rd_media)row->media : RD_MEDIA_PNG;
+}
+
 /* A row that has not ended goes back into the queue. */
 static bool restore(void *ctx, const struct rd_job_row *row)
 {
@@ -377,7 +388,7 @@ static bool restore(void *ctx, const struct rd_job_row *row)
         .owner = row->owner,
         .tenant = row->tenant,
         .lane = (enum rd_lane)row->lane,
-        .want = {row->model, row->kind, (enum rd_task)row->task, (enum rd_media)row->media},
+        .want = {row->model, row->kind, task_of(row), media_of(row)},
         .units = row->units,
     };
     struct job *job = rd_jobs_make(jobs, &ask, row);

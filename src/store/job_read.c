@@ -27,6 +27,7 @@ static bool read_submission(sqlite3_stmt *row, struct rd_job_row *ret)
     uint64_t units = 0;
     uint64_t seed = 0;
     uint64_t media = 0;
+    uint64_t task = 0;
     bool ok = rd_store_column_u64(row, 0, &ret->n) &&
               rd_store_column_text(row, 1, ret->id, sizeof ret->id) &&
               rd_store_column_u64(row, 2, &ret->owner) &&
@@ -40,12 +41,14 @@ static bool read_submission(sqlite3_stmt *row, struct rd_job_row *ret)
               column_below(row, 10, (uint64_t)UINT32_MAX + 1, &seed) &&
               column_below(row, 11, (uint64_t)UINT32_MAX + 1, &media) &&
               rd_store_column_u64(row, 12, &ret->created_ms) &&
-              rd_store_column_u64(row, 13, &ret->expires_ms);
+              rd_store_column_u64(row, 13, &ret->expires_ms) &&
+              column_below(row, 23, (uint64_t)UINT32_MAX + 1, &task);
     ret->lane = (unsigned)lane;
     ret->kind = sqlite3_column_int(row, 6);
     ret->units = (uint32_t)units;
     ret->seed = (uint32_t)seed;
     ret->media = (unsigned)media;
+    ret->task = (unsigned)task;
     return ok;
 }
 
@@ -80,13 +83,13 @@ static rd_err read_row(const struct rd_store *store, sqlite3_stmt *row, enum par
     uint8_t expected[RD_STORE_SEAL_LEN];
     *ret = (struct rd_job_row){.result = ""};
     bool ok = read_submission(row, ret) && read_state(row, ret);
-    if (ok && sqlite3_column_type(row, 23) != SQLITE_NULL) {
-        ret->result = rd_store_column_ref(row, 23, NULL);
+    if (ok && sqlite3_column_type(row, 24) != SQLITE_NULL) {
+        ret->result = rd_store_column_ref(row, 24, NULL);
         ok = ret->result != NULL;
     }
     if (ok && part == WITH_REQUEST) {
-        ret->request = rd_store_column_ref(row, 24, &ret->request_len);
-        ok = ret->request != NULL && rd_store_column_blob(row, 25, written, sizeof written);
+        ret->request = rd_store_column_ref(row, 25, &ret->request_len);
+        ok = ret->request != NULL && rd_store_column_blob(row, 26, written, sizeof written);
     }
     if (!ok) {
         return RD_ERR_CORRUPT;

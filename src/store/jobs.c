@@ -99,7 +99,7 @@ static rd_err add_row(struct rd_store *store, const struct rd_job_row *row, bool
                         RD_STORE_VALUE_INT(row->units), RD_STORE_VALUE_TEXT(row->request_id),
                         RD_STORE_VALUE_TEXT(row->webhook), RD_STORE_VALUE_INT(row->seed),
                         RD_STORE_VALUE_INT(row->media), RD_STORE_VALUE_INT(row->created_ms),
-                        RD_STORE_VALUE_INT(row->expires_ms)));
+                        RD_STORE_VALUE_INT(row->expires_ms), RD_STORE_VALUE_INT(row->task)));
     *ret_taken = err != RD_OK && (sqlite3_extended_errcode(db->handle) & 0xff) == SQLITE_CONSTRAINT;
     if (err != RD_OK) {
         return *ret_taken ? RD_OK : err;

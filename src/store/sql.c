@@ -82,6 +82,7 @@ const struct rd_store_migration rd_store_migrations[] = {
      " body_hash BLOB NOT NULL, status INTEGER NOT NULL, created_ms INTEGER NOT NULL,"
      " nonce BLOB NOT NULL, answer BLOB NOT NULL) STRICT;"
      "CREATE UNIQUE INDEX replays_key ON replays(owner, key);"},
+    {4, "the task of a job", "ALTER TABLE jobs ADD COLUMN task INTEGER NOT NULL DEFAULT 0;"},
 };
 const size_t rd_store_migration_count = sizeof rd_store_migrations / sizeof *rd_store_migrations;
 
@@ -94,7 +95,7 @@ const size_t rd_store_migration_count = sizeof rd_store_migrations / sizeof *rd_
 #define JOB_COLUMNS                                                                                \
     "SELECT j.n, j.id, j.owner, t.name, j.lane, j.model, j.kind, j.units, j.request_id,"           \
     " j.webhook, j.seed, j.media, j.created_ms, j.expires_ms, j.started_ms, j.ended_ms,"           \
-    " j.attempt, j.token, j.backend, j.cancel, j.status, j.device_ns, j.device_source"
+    " j.attempt, j.token, j.backend, j.cancel, j.status, j.device_ns, j.device_source, j.task"
 #define JOB_WHOLE JOB_COLUMNS ", r.result, q.request, q.seal"
 #define JOB_LISTED JOB_COLUMNS ", r.result, NULL, NULL"
 #define JOB_LIVE JOB_COLUMNS ", NULL, NULL, NULL"
@@ -156,7 +157,7 @@ const char *const rd_store_statements[RD_STORE_SQL_COUNT_] = {
         "SELECT job, body_hash FROM job_keys WHERE owner = ?1 AND key = ?2",
     [RD_STORE_SQL_JOB_KEY_ADD] = "INSERT INTO job_keys VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
     [RD_STORE_SQL_JOB_ADD] = "INSERT INTO jobs VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11,"
-                             " ?12, ?13, 0, 0, 0, 0, '', 0, 0, 0, 0)",
+                             " ?12, ?13, 0, 0, 0, 0, '', 0, 0, 0, 0, ?14)",
     [RD_STORE_SQL_JOB_REQUEST_ADD] = "INSERT INTO job_requests VALUES(?1, ?2, ?3)",
     [RD_STORE_SQL_JOB_LEASE] = "UPDATE jobs SET status = 1, token = ?2, attempt = ?3, backend = ?4,"
                                " started_ms = ?5 WHERE n = ?1 AND status < 2 AND token < ?2",

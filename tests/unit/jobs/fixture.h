@@ -303,6 +303,7 @@ static inline struct rd_job_write new_job(uint64_t owner)
     struct rd_job_write add = job_add(0, owner);
     add.row.id[0] = '\0';
     add.row.units = 1;
+    add.row.task = RD_TASK_T2I;
     add.row.seed = 7;
     add.row.created_ms = rd_clock_wall_ms();
     add.row.expires_ms = 0;

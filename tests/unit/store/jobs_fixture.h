@@ -28,6 +28,7 @@ static inline struct rd_job_write job_add(uint64_t n, uint64_t owner)
                 .webhook = "",
                 .seed = 4294967295u,
                 .media = 3,
+                .task = 4,
                 .created_ms = 1800000000000 + n,
                 .expires_ms = 1800000060000 + n},
     };

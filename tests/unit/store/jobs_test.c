@@ -33,6 +33,7 @@ static void check_new(const struct kept *kept, uint64_t n)
     assert_string_equal(kept->request_id, "req_1234567890123456789012");
     assert_int_equal(kept->row.seed, 4294967295u);
     assert_int_equal(kept->row.media, 3);
+    assert_int_equal(kept->row.task, 4);
     assert_int_equal(kept->row.created_ms, 1800000000000 + n);
     assert_int_equal(kept->row.expires_ms, 1800000060000 + n);
 }
