@@ -31,6 +31,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 LOGS = ROOT / "build-test"
 VENV = ROOT / ".venv"
 JOBS = str(max(2, os.cpu_count() or 2))
+BLACKBOX_AT_ONCE = str(int(JOBS) + 1)  # they wait more than they compute
 FUZZ_SECONDS_IN_ALL = 60
 LOG_TAIL_LINES = 40
 
@@ -206,7 +207,8 @@ def blackbox(stage, folder, sanitized="", select=(), wrap=()):
     report = LOGS / f"{stage.name}.xml"
     report.unlink(missing_ok=True)
     command = [*wrap, VENV / "bin/python", "-m", "pytest", "tests/blackbox", "-v", "--color=no", "-p",
-               "no:cacheprovider", "-o", "faulthandler_timeout=240", f"--junitxml={report}", *select]
+               "no:cacheprovider", "-n", BLACKBOX_AT_ONCE, "--dist", "loadgroup", "-o", "faulthandler_timeout=240",
+               f"--junitxml={report}", *select]
     if stage.options.name:
         command += ["-k", stage.options.name]
     env = {**SANITIZER_ENV, "BUILD_DIR": str(ROOT / folder), "SANITIZED": sanitized,
@@ -234,8 +236,9 @@ def blackbox(stage, folder, sanitized="", select=(), wrap=()):
 
 
 def hung_blackbox_test(log):
-    started = re.findall(r"^(tests/\S+::\S+)", log, re.MULTILINE)
-    return started[-1] if started else "pytest"
+    started = re.findall(r"^(?:tests/blackbox/)?(test_\S+::\S+)", log, re.MULTILINE)
+    ended = set(re.findall(r"^\[gw\d+\].* (?:tests/blackbox/)?(test_\S+::\S+)", log, re.MULTILINE))
+    return ", ".join(name for name in started if name not in ended) or "pytest"
 
 
 # ---- fuzzing ----

@@ -360,9 +360,10 @@ def test_a_browser_of_another_origin(start_gateway, page, tmp_path):
 # ---- slow, revoked, many, stopped ----
 
 def test_a_client_that_reads_late(ws):
-    """It sends 40,000 requests before it reads an answer: it is made to wait, and loses none."""
+    """It sends 40,000 requests, more bytes than any socket buffers, before it reads an answer: it is made to wait, and
+    loses none."""
     one, count = ws(receive_buffer=4096), 40_000
-    text = b'{"id":1,"x":"' + b"x" * 300 + b'"}'
+    text = b'{"id":1,"x":"' + b"x" * 1000 + b'"}'
     frame = b"\x81\xfe" + struct.pack(">H", len(text)) + b"\0\0\0\0" + text
     sender = threading.Thread(target=one.raw, args=(frame * count,))
     sender.start()
