@@ -16,17 +16,25 @@
  *     limits: {rate: 100, burst: 1000, concurrency: 0, queue_depth: 100000, priority: normal}
  *     tenants: [{name: acme, rate: 500, priority: high}]   # what is not said is as in limits
  *     sync: {wait: 50s, on_disconnect: cancel}  # cancel | finish
- *     jobs: {keep_days: 30, idempotency_hours: 24}
+ *     jobs: {keep_days: 30, idempotency_hours: 24, deadline: 1h}
+ *     mappings:                                 # how a generation becomes tensors:
+ * docs/mappings.md
+ *       - name: my-flux
+ *         inputs: [{name: PROMPT, field: prompt, datatype: BYTES}]
+ *         outputs: [{name: IMAGE, gives: image, datatype: BYTES}]
  *     engines:
  *       - {name: painter, type: builtin, slots: 2, models: [builtin/plasma]}
  *       - {name: box1, type: http, url: "http://10.0.0.5:9000/generate", slots: 4,
  *          models: [flux/schnell, flux/dev], backend: nunchaku, timeout: 120s}
+ *       - {name: gpu1, type: triton, url: "grpc://10.0.0.6:8001", models: [flux/dev],
+ *          mapping: [my-flux]}
  *
  * Without `engines` one builtin engine, named builtin, with a slot per core, is configured;
  * `engines: []` means none. Every key with its range and default: docs/configuration.md. */
 #ifndef RD_CONFIG_CONFIG_H
 #define RD_CONFIG_CONFIG_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -36,10 +44,12 @@
 #include "cas/cas.h"
 #include "core/generation.h"
 #include "engine/engine.h"
+#include "engine/tensor/mapping.h"
 
 enum {
     RD_CONFIG_ENGINES_MAX = 128,
     RD_CONFIG_TENANTS_MAX = 4096,
+    RD_CONFIG_MAPPINGS_MAX = 128,
     RD_CONFIG_LIST_MAX = 64,
     RD_CONFIG_FILE_MAX = 1 << 20
 };
@@ -47,6 +57,7 @@ enum {
 struct rd_config_engine {
     struct rd_engine_config engine;         /* its models are the ones below */
     enum rd_backend_kind backend;           /* the kind that it serves as */
+    unsigned weight;                        /* its share where several serve a model; 1 to 1000 */
     const char *models[RD_CONFIG_LIST_MAX]; /* "family/model" */
     size_t models_count;
 };
@@ -90,8 +101,10 @@ struct rd_config {
     uint64_t sync_wait_ms; /* a sync call that takes longer becomes a job */
     enum rd_config_disconnect on_disconnect;
     unsigned keep_days, idempotency_hours;
+    uint64_t jobs_deadline_ms; /* from a job's first attempt on, for all of them */
     struct rd_config_engine *engines;
     size_t engines_count;
+    _Atomic unsigned references;
     void *internal; /* the memory behind all of it */
 };
 
@@ -99,6 +112,12 @@ struct rd_config {
  * length 0 gives the defaults. */
 rd_err rd_config_load(const char *yaml, size_t len, const char *file, struct rd_config **ret,
                       struct rd_why *why) RD_MUST;
-void rd_config_free(struct rd_config *config); /* NULL is fine */
+/* The caller of rd_config_load has one reference. Any thread; NULL is fine. */
+struct rd_config *rd_config_ref(struct rd_config *config); /* returns it */
+void rd_config_unref(struct rd_config *config);
+
+/* The two were written the same, with everything that they name of the file (mappings): a reload
+ * may keep the engine that runs. Not whether the files that they name have changed. */
+bool rd_config_engine_same(const struct rd_config_engine *a, const struct rd_config_engine *b);
 
 #endif

@@ -10,7 +10,7 @@
 #include "base/limits.h"
 #include "base/text.h"
 
-enum { PATH_LEN_MAX = 4095, HOST_LEN_MAX = 253 };
+enum { PATH_LEN_MAX = 4095, HOST_LEN_MAX = 253, TENSOR_LEN_MAX = 128 };
 
 static bool is_alnum(char c)
 {
@@ -88,18 +88,31 @@ static bool is_authority(const char *text, size_t len)
            port <= 65535;
 }
 
-/* http(s)://authority, then `ret_rest`: "" or what starts with '/' or '?'. */
-static bool split_url(const char *text, size_t len, const char **ret_rest)
+/* The bytes of a URL: what could not break out of a header or a log line. */
+static bool is_url_text(const char *text, size_t len)
 {
-    size_t at = rd_text_starts(text, "https://") ? 8 : rd_text_starts(text, "http://") ? 7 : 0;
-    if (at == 0 || len > RD_LIMIT_URL) {
-        return false;
-    }
     for (size_t i = 0; i < len; i++) {
         if ((unsigned char)text[i] <= 0x20 || (unsigned char)text[i] >= 0x7f ||
             strchr("\"<>\\^`{|}#", text[i]) != NULL) {
             return false;
         }
+    }
+    return true;
+}
+
+static const char *const schemes[] = {"http://", "https://", "grpc://", "grpcs://"};
+enum { WEB_SCHEMES = 2, ALL_SCHEMES = 4 };
+
+/* One of the first `count` schemes, authority, then `ret_rest`: "" or what starts with '/' or '?'.
+ */
+static bool split(const char *text, size_t len, size_t count, const char **ret_rest)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < count; i++) {
+        at = rd_text_starts(text, schemes[i]) ? strlen(schemes[i]) : at;
+    }
+    if (at == 0 || len > RD_LIMIT_URL || !is_url_text(text, len)) {
+        return false;
     }
     size_t authority = strcspn(text + at, "/?");
     if (!is_authority(text + at, authority)) {
@@ -109,10 +122,53 @@ static bool split_url(const char *text, size_t len, const char **ret_rest)
     return true;
 }
 
+static bool split_url(const char *text, size_t len, const char **ret_rest)
+{
+    return split(text, len, WEB_SCHEMES, ret_rest);
+}
+
+/* gRPC's paths are its methods' names. */
 static bool is_url(const char *text, size_t len)
 {
     const char *rest;
-    return split_url(text, len, &rest);
+    return split(text, len, ALL_SCHEMES, &rest) && (!rd_text_starts(text, "grpc") || *rest == '\0');
+}
+
+const char *rd_config_url_scheme(const char *url)
+{
+    for (size_t i = 0; i < ALL_SCHEMES; i++) {
+        if (rd_text_starts(url, schemes[i])) {
+            return is_url(url, strlen(url)) ? schemes[i] : NULL;
+        }
+    }
+    return NULL;
+}
+
+static bool is_url_path(const char *text, size_t len)
+{
+    return len >= 1 && text[0] == '/' && len <= RD_LIMIT_URL && is_url_text(text, len);
+}
+
+static bool is_tensor(const char *text, size_t len)
+{
+    return is_path(text, len) && len <= TENSOR_LEN_MAX;
+}
+
+/* It becomes a part of a path. */
+static bool is_server_model(const char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if (!is_alnum(text[i]) && strchr("-_.", text[i]) == NULL) {
+            return false;
+        }
+    }
+    return len >= 1 && len <= TENSOR_LEN_MAX && text[0] != '.';
+}
+
+static bool is_version(const char *text, size_t len)
+{
+    uint64_t number;
+    return len <= 18 && rd_text_u64(text, len, &number) && number > 0;
 }
 
 static bool is_public_url(const char *text, size_t len)
@@ -144,6 +200,13 @@ const struct rd_yaml_form rd_config_form_host = {is_host,
                                                  "a host name or address without scheme and port"};
 const struct rd_yaml_form rd_config_form_origin = {
     is_origin, "an origin such as https://app.example.org, or *"};
-const struct rd_yaml_form rd_config_form_url = {is_url, "an http:// or https:// URL with a host"};
+const struct rd_yaml_form rd_config_form_url = {
+    is_url, "an http://, https://, grpc:// or grpcs:// URL with a host"};
+const struct rd_yaml_form rd_config_form_url_path = {is_url_path, "a path that begins with /"};
+const struct rd_yaml_form rd_config_form_tensor = {
+    is_tensor, "a tensor's name of 1 to 128 bytes without control characters"};
+const struct rd_yaml_form rd_config_form_server_model = {
+    is_server_model, "a server's name for a model, 1 to 128 of a-z A-Z 0-9 - _ ."};
+const struct rd_yaml_form rd_config_form_version = {is_version, "a version's number, 1 or more"};
 const struct rd_yaml_form rd_config_form_public_url = {
     is_public_url, "an http:// or https:// URL with a host and no slash at its end"};

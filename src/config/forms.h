@@ -10,7 +10,15 @@
 extern const struct rd_yaml_form rd_config_form_path;       /* "/etc/render/catalogue.yaml" */
 extern const struct rd_yaml_form rd_config_form_host;       /* "images.internal", "10.0.0.5" */
 extern const struct rd_yaml_form rd_config_form_origin;     /* "https://app.example.org" or "*" */
-extern const struct rd_yaml_form rd_config_form_url;        /* "http://10.0.0.5:9000/generate" */
+extern const struct rd_yaml_form rd_config_form_url;        /* of an engine, of any scheme */
 extern const struct rd_yaml_form rd_config_form_public_url; /* "https://media.example.org" */
+
+extern const struct rd_yaml_form rd_config_form_url_path;     /* "/health" */
+extern const struct rd_yaml_form rd_config_form_tensor;       /* "GUIDANCE_SCALE" */
+extern const struct rd_yaml_form rd_config_form_server_model; /* "flux_schnell" */
+extern const struct rd_yaml_form rd_config_form_version;      /* "1" */
+
+/* The scheme of an engine's URL, "http://" and so on, when the rest is one too; NULL: no URL. */
+const char *rd_config_url_scheme(const char *url);
 
 #endif

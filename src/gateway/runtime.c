@@ -23,7 +23,7 @@ static void runtime_free(struct rd_runtime *runtime)
     }
     rd_mem_free(runtime->backends);
     rd_catalogue_unref(runtime->catalogue);
-    rd_config_free(runtime->config);
+    rd_config_unref(runtime->config);
     rd_mem_free(runtime);
 }
 

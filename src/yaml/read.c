@@ -84,6 +84,10 @@ static void put_words(struct rd_buf *out, const struct rd_yaml_field *field)
         rd_buf_printf(out, "a list of %llu to %llu entries, each ", min, max);
         put_entry(out, field);
         break;
+    case RD_YAML_INTEGERS:
+        rd_buf_printf(out, "a list of %llu to %llu whole numbers from %.0f to %.0f", min, max,
+                      field->low, field->high);
+        break;
     case RD_YAML_SUBMAP:
         rd_buf_str(out, "a map");
         break;
@@ -289,10 +293,48 @@ static rd_err read_strings(struct reader *r, const struct rd_yaml_node *node,
         .type = RD_YAML_STRING, .form = field->form, .min = 1, .max = RD_YAML_TEXT_LEN_MAX};
     for (const struct rd_yaml_node *item = node->first; item != NULL; item = item->next) {
         RD_TRY(read_string(r, item, &one, &items[item->index]));
-        if (stands_before(node, item)) {
+        if (!field->repeats && stands_before(node, item)) {
             char quoted[RD_YAML_QUOTE_ROOM];
             rd_yaml_quote(item->text, item->len, quoted);
             return rd_yaml_refuse(r->doc, item, r->why, "%s stands twice in the list", quoted);
+        }
+    }
+    struct rd_yaml_list value = {.items = items, .count = node->count, .given = true};
+    memcpy(slot, &value, sizeof value);
+    return RD_OK;
+}
+
+/* One of a list of integers: "-1", "1024". */
+static bool read_signed(const struct rd_yaml_node *node, const struct rd_yaml_field *field,
+                        int64_t *ret)
+{
+    bool negative = node->text[0] == '-';
+    uint64_t magnitude;
+    if (node->kind != RD_YAML_SCALAR || node->quoted ||
+        !rd_text_u64(node->text + (negative ? 1 : 0), node->len - (negative ? 1 : 0), &magnitude) ||
+        magnitude > INT32_MAX) {
+        return false;
+    }
+    int64_t value = negative ? -(int64_t)magnitude : (int64_t)magnitude;
+    if ((double)value < field->low || (double)value > field->high) {
+        return false;
+    }
+    *ret = value;
+    return true;
+}
+
+static rd_err read_integers(struct reader *r, const struct rd_yaml_node *node,
+                            const struct rd_yaml_field *field, void *slot)
+{
+    RD_TRY(check_list(r, node, field));
+    int64_t *items = rd_yaml_alloc(r->doc, (node->count + 1) * sizeof *items);
+    if (items == NULL) {
+        return no_memory(r);
+    }
+    for (const struct rd_yaml_node *item = node->first; item != NULL; item = item->next) {
+        if (!read_signed(item, field, &items[item->index])) {
+            return rd_yaml_expected(r->doc, item, r->why, "a whole number from %.0f to %.0f",
+                                    field->low, field->high);
         }
     }
     struct rd_yaml_list value = {.items = items, .count = node->count, .given = true};
@@ -335,8 +377,8 @@ static read_fn *const readers[] = {
     [RD_YAML_UNSIGNED] = read_unsigned, [RD_YAML_DOUBLE] = read_double,
     [RD_YAML_SIZE] = read_unit,         [RD_YAML_DURATION] = read_unit,
     [RD_YAML_ENUM] = read_enum,         [RD_YAML_ENUMS] = read_enums,
-    [RD_YAML_STRINGS] = read_strings,   [RD_YAML_SUBMAP] = read_submap,
-    [RD_YAML_MAPS] = read_maps,
+    [RD_YAML_STRINGS] = read_strings,   [RD_YAML_INTEGERS] = read_integers,
+    [RD_YAML_SUBMAP] = read_submap,     [RD_YAML_MAPS] = read_maps,
 };
 
 static rd_err refuse_unknown(struct reader *r, const struct rd_yaml_node *node,

@@ -33,6 +33,7 @@ enum rd_yaml_type {
     RD_YAML_ENUM,     /* unsigned; the index of one of name_of's names */
     RD_YAML_ENUMS,    /* struct rd_yaml_enums; min..max different ones */
     RD_YAML_STRINGS,  /* struct rd_yaml_list of const char *; min..max of them */
+    RD_YAML_INTEGERS, /* struct rd_yaml_list of int64_t low..high; min..max of them */
     RD_YAML_SUBMAP,   /* the fields of `schema`, offsets in the same target */
     RD_YAML_MAPS,     /* struct rd_yaml_list of structs as `schema` says; min..max of them */
 };
@@ -60,6 +61,7 @@ struct rd_yaml_field {
     const char *name;
     enum rd_yaml_type type;
     bool required;
+    bool repeats; /* STRINGS: the same entry may stand in it more than once */
     size_t offset;
     uint64_t min, max;
     double low, high;

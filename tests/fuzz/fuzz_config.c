@@ -33,6 +33,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         demand(engine->engine.slots >= 1 && engine->models_count >= 1);
         demand((strcmp(engine->engine.type, "http") == 0) == (engine->engine.url != NULL));
     }
-    rd_config_free(config);
+    rd_config_unref(config);
     return 0;
 }

@@ -267,7 +267,7 @@ static rd_err end_preview(struct rd_answer *answer, const struct rd_mapping_tens
         return RD_OK;
     }
     if (rd_image_probe(part->file.data, part->file.len, &info, &inner) != RD_OK) {
-        return MALFORMED(answer, why, row, "%s", inner.text);
+        return malformed(answer, why, row->name, inner.text);
     }
     sink->preview(sink->ctx, info.media, part->file.data, part->file.len);
     return RD_OK;
@@ -427,7 +427,7 @@ static rd_err take(struct rd_answer *answer, size_t row, const uint8_t *bytes, s
         part->received += len;
         rd_err err = rd_pixels_feed(is_picture(output) ? &answer->pixels : &part->pixels, bytes,
                                     len, &inner);
-        return err == RD_OK ? RD_OK : MALFORMED(answer, why, output, "%s", inner.text);
+        return err == RD_OK ? RD_OK : malformed(answer, why, output->name, inner.text);
     }
     if (output->datatype != RD_DATATYPE_BYTES || part->received < LENGTH_LEN) {
         memcpy(part->first + part->received, bytes, len);
@@ -500,7 +500,7 @@ static rd_err encode_again(struct rd_answer *answer, struct rd_why *why)
         return rd_why_set(why, err, "no memory to decode the picture");
     }
     if (err != RD_OK) {
-        return MALFORMED(answer, why, answer->picture, "%s", inner.text);
+        return malformed(answer, why, answer->picture->name, inner.text);
     }
     rd_buf_done(&answer->file);
     err = encode(answer, &image, why);

@@ -97,13 +97,13 @@ static void empty_files_give_the_defaults(void **state)
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
         struct rd_config *config = load(files[i]);
         check_defaults(config);
-        rd_config_free(config);
+        rd_config_unref(config);
     }
     struct rd_config *config = NULL;
     assert_int_equal(rd_config_load(NULL, 0, "render.yaml", &config, NULL), RD_OK);
     check_defaults(config);
-    rd_config_free(config);
-    rd_config_free(NULL);
+    rd_config_unref(config);
+    rd_config_unref(NULL);
 }
 
 static void an_empty_list_means_no_engines(void **state)
@@ -111,7 +111,7 @@ static void an_empty_list_means_no_engines(void **state)
     (void)state;
     struct rd_config *config = load("engines: []");
     assert_int_equal(config->engines_count, 0);
-    rd_config_free(config);
+    rd_config_unref(config);
 }
 
 static void check_box1(const struct rd_config_engine *box1)
@@ -174,7 +174,7 @@ static void a_whole_file(void **state)
     assert_int_equal(config->engines[2].engine.slots, 1);
     assert_int_equal(config->engines[2].engine.timeout_ms, 0);
     assert_int_equal(config->engines[2].backend, RD_BACKEND_TORCH);
-    rd_config_free(config);
+    rd_config_unref(config);
 }
 
 static void own_file_over_follows_a_small_pack(void **state)
@@ -182,10 +182,10 @@ static void own_file_over_follows_a_small_pack(void **state)
     (void)state;
     struct rd_config *config = load("store: {pack_size: 8MiB}");
     assert_true(config->own_file_bytes == 4 << 20);
-    rd_config_free(config);
+    rd_config_unref(config);
     config = load("store: {pack_size: 8MiB, own_file_over: 4MiB}");
     assert_true(config->own_file_bytes == 4 << 20);
-    rd_config_free(config);
+    rd_config_unref(config);
     refused("store:\n  own_file_over: 5MiB\n  pack_size: 8MiB\n",
             "render.yaml:2: store.own_file_over: expected at most half of pack_size, 4MiB, got "
             "\"5MiB\"");
@@ -259,7 +259,7 @@ static void each_row_refuses(void **state)
         {"treads: 2", "treads: unknown key; did you mean \"threads\"?"},
         {"listen: x", "listen: unknown key; expected one of public_url, threads, durability, "
                       "catalogue, log, cors, store, fetch, webhooks, limits, tenants, "
-                      "sync, jobs, engines"},
+                      "sync, jobs, mappings, engines"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         RD_AUTO_BUF struct rd_buf yaml, message;
@@ -274,6 +274,7 @@ static void each_row_refuses(void **state)
 #define B "name: b, type: builtin"
 #define H "name: h, type: http"
 #define NAME "expected a name of 1 to 64 of a-z 0-9 - _ . that starts with a letter or digit"
+#define URL "expected an http://, https://, grpc:// or grpcs:// URL with a host"
 #define MODEL "a model as family/model, such as flux/dev, in lower case"
 
 static void each_row_of_engines_refuses(void **state)
@@ -283,10 +284,12 @@ static void each_row_of_engines_refuses(void **state)
         const char *engine, *message;
     } rows[] = {
         {"type: builtin", ": \"name\" is missing; " NAME},
-        {"name: b", ": \"type\" is missing; expected one of builtin, http"},
+        {"name: b",
+         ": \"type\" is missing; expected one of builtin, http, triton, openai, process"},
         {"name: Box 1, type: builtin", ".name: " NAME ", got \"Box 1\""},
         {"name: [], type: builtin", ".name: " NAME ", got a list"},
-        {"name: b, type: grpc", ".type: expected one of builtin, http, got \"grpc\""},
+        {"name: b, type: grpc",
+         ".type: expected one of builtin, http, triton, openai, process, got \"grpc\""},
         {B ", slots: many", ".slots: " NUMBER("1", "1024") "\"many\""},
         {B ", slots: 0", ".slots: " NUMBER("1", "1024") "\"0\""},
         {B ", slots: 1025", ".slots: " NUMBER("1", "1024") "\"1025\""},
@@ -312,11 +315,10 @@ static void each_row_of_engines_refuses(void **state)
          ".timeout: expected a duration (such as 30s) from 100ms to 24h, got \"25h\""},
         {H ", models: [a/b]", ": \"url\" is missing; expected one in an engine of type http"},
         {H ", url: http://x/",
-         ": \"models\" is missing; expected a list of what this engine serves"},
-        {H ", models: [a/b], url: x:80",
-         ".url: expected an http:// or https:// URL with a host, got \"x:80\""},
-        {H ", models: [a/b], url: ''",
-         ".url: expected an http:// or https:// URL with a host, got \"\""},
+         ": \"models\" is missing; expected a list of what this engine serves in an engine of "
+         "type http"},
+        {H ", models: [a/b], url: x:80", ".url: " URL ", got \"x:80\""},
+        {H ", models: [a/b], url: ''", ".url: " URL ", got \"\""},
         {"name: one, type: builtin", ".name: expected a name that engines[0] does not have, got "
                                      "\"one\""},
     };
@@ -343,7 +345,7 @@ static void limits_hold(void **state)
     struct rd_config *config = load(yaml.data);
     assert_int_equal(config->engines_count, RD_CONFIG_ENGINES_MAX);
     assert_string_equal(config->engines[127].engine.name, "e127");
-    rd_config_free(config);
+    rd_config_unref(config);
     rd_buf_str(&yaml, "  - {name: last, type: builtin}\n");
     refused(yaml.data, "render.yaml:1: engines: expected a list of 0 to 128 maps, got 129");
 
@@ -355,7 +357,7 @@ static void limits_hold(void **state)
     config = load(yaml.data);
     assert_int_equal(config->cors_origins_count, RD_CONFIG_LIST_MAX);
     assert_string_equal(config->cors_origins[63], "https://h63");
-    rd_config_free(config);
+    rd_config_unref(config);
     rd_buf_str(&yaml, "    - https://last\n");
     refused(yaml.data, "render.yaml:2: cors.origins: expected a list of 0 to 64 entries, each an "
                        "origin such as https://app.example.org, or *, got 65");
@@ -369,7 +371,7 @@ static void either_way(const char *yaml, size_t len)
     rd_err err = rd_config_load(yaml, len, "render.yaml", &config, &why);
     if (err == RD_OK) {
         assert_non_null(config);
-        rd_config_free(config);
+        rd_config_unref(config);
     } else {
         assert_int_equal(err, RD_ERR_CONFIG);
         assert_null(config);

@@ -64,7 +64,7 @@ static rd_err load_config(const char *yaml)
     rd_err err = rd_config_load(yaml, strlen(yaml), "t.yaml", &config, &why);
     assert_int_equal(config != NULL, err == RD_OK);
     assert_int_equal(why.text[0] == '\0', err == RD_OK);
-    rd_config_free(config);
+    rd_config_unref(config);
     return err;
 }
 
