@@ -59,6 +59,7 @@ struct rd_http_run {
     unsigned exchanges;       /* requests so far, the present one included */
     struct rd_http_body body; /* of the request; empty when request() is called */
     uint64_t deadline_ns;     /* of the run: the job's or the configured timeout's */
+    uint64_t spent_ns;        /* wall time of the exchanges that are complete, and of pauses */
     /* Set by rd_http_fail(), or for the dialect's own verdicts; see rd_engine_report. */
     bool final, faultless;
 };
@@ -140,8 +141,8 @@ struct rd_http_dialect {
      * what it still works on)? True: `request` is sent once, best effort, for at most
      * RD_HTTP_FAREWELL_MS, after done(); its answer is read by no one. */
     bool (*abandon)(struct rd_http_run *run, struct rd_http_request *request);
-    /* Just before done(). `report` says the measured time (from the first request to the end), or
-     * unknown when none went out; final and faultless are set. The dialect may know better. */
+    /* Just before done(). `report` says the measured time (spent_ns, with what was cut off), or
+     * unknown when no request went out; final and faultless are set. The dialect may know better. */
     void (*report)(struct rd_http_run *run, rd_err err, struct rd_engine_report *report);
     void (*forget)(void *state); /* frees what `state` points to */
     /* Whether request() (or end(), when `end`) of this exchange takes long, as decoding or encoding

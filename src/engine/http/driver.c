@@ -229,6 +229,7 @@ static void run_ended(struct rd_http_driver *driver, struct rd_engine_run *run)
         run_launch(driver, run);
     } else {
         run->phase = RD_HTTP_WAITING;
+        rd_http_run_tick(run);
         run->wake_ns = rd_clock_mono_ns() + (uint64_t)run->then.after_ms * NS_PER_MS;
         note_time(driver, run->wake_ns);
     }

@@ -84,8 +84,9 @@ struct rd_engine_run {
     char content_type[RD_HTTP_HEADER_TEXT], accept[RD_HTTP_HEADER_TEXT],
         request_id[RD_HTTP_HEADER_TEXT], traceparent[RD_HTTP_HEADER_TEXT];
 
-    uint64_t sent_ns; /* when the first request was handed to libcurl; 0: none was */
-    bool reached;     /* some request of the run went out */
+    uint64_t since_ns; /* the time since then is to be added to face.spent_ns ... */
+    bool ticking;      /* ... while it ticks: during exchanges, and pauses between them */
+    bool reached;      /* some request of the run went out */
 
     /* The exchange. */
     unsigned attempts; /* connections on which it went out */
@@ -190,6 +191,8 @@ void rd_http_run_free(struct rd_engine_run *run);
 rd_err rd_http_run_begin(struct rd_engine_run *run, const struct rd_engine_job *job) RD_MUST;
 /* Lets the dialect make the next request. */
 rd_err rd_http_run_prepare(struct rd_engine_run *run) RD_MUST;
+/* From now on the time counts as the server's. */
+void rd_http_run_tick(struct rd_engine_run *run);
 /* Sets the easy handle for the prepared request. */
 rd_err rd_http_run_arm(struct rd_engine_run *run) RD_MUST;
 /* libcurl is through with the request: judges what came. True: the exchange was a good one and

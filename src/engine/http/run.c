@@ -264,7 +264,8 @@ rd_err rd_http_run_begin(struct rd_engine_run *run, const struct rd_engine_job *
     run->phase = RD_HTTP_NEW;
     run->prepared = false;
     run->err = RD_OK;
-    run->sent_ns = 0;
+    run->ticking = false;
+    run->face.spent_ns = 0;
     run->reached = false;
     run->attempts = 0;
     run->face.exchanges = 0;
@@ -324,8 +325,8 @@ rd_err rd_http_run_arm(struct rd_engine_run *run)
     run->error_wanted = false;
     run->then = (struct rd_http_next){.again = false};
     RD_TRY(rd_http_easy_request(run));
-    if (run->sent_ns == 0) {
-        run->sent_ns = rd_clock_mono_ns();
+    if (!run->ticking) { /* after a pause it ticks already */
+        rd_http_run_tick(run);
     }
     return RD_OK;
 }
@@ -384,9 +385,22 @@ static void judge_failure(struct rd_engine_run *run, CURLcode code)
     refuse(run, &refusal);
 }
 
+void rd_http_run_tick(struct rd_engine_run *run)
+{
+    run->since_ns = rd_clock_mono_ns();
+    run->ticking = true;
+}
+
+static void stop_ticking(struct rd_engine_run *run)
+{
+    run->face.spent_ns += run->ticking ? rd_clock_mono_ns() - run->since_ns : 0;
+    run->ticking = false;
+}
+
 bool rd_http_run_received(struct rd_engine_run *run, CURLcode code)
 {
     long status = 0;
+    stop_ticking(run);
     if (run->err == RD_OK && atomic_load(&run->cancelled)) {
         rd_http_run_stop(run, RD_ERR_CANCELLED, NULL);
     }
@@ -432,8 +446,9 @@ bool rd_http_run_farewell(struct rd_engine_run *run)
 void rd_http_run_report(struct rd_engine_run *run)
 {
     struct rd_engine_report report = {.source = RD_DEVICE_TIME_UNKNOWN};
+    stop_ticking(run);
     if (run->reached) {
-        report.device_ns = rd_clock_mono_ns() - run->sent_ns;
+        report.device_ns = run->face.spent_ns;
         report.source = RD_DEVICE_TIME_MEASURED;
     }
     report.final = run->face.final;
