@@ -13,6 +13,7 @@ import numpy as np
 
 COLOURS = {"red": (220, 40, 40), "green": (40, 170, 70), "blue": (40, 80, 220), "yellow": (240, 210, 50),
            "black": (20, 20, 24), "white": (245, 245, 240), "orange": (240, 140, 40), "purple": (130, 60, 180)}
+IHDR_END = 33  # of a PNG: signature and first chunk
 SHAPES = ("circle", "square", "moon", "stripe")
 
 
@@ -54,14 +55,15 @@ def shape(word, random, x, y):
     return disc & ((x - cx - size / 2) ** 2 + (y - cy) ** 2 > size * size) if word == "moon" else disc
 
 
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
 def png(pixels, level=1):
     """A PNG of uint8 [height, width, 3]: no filter, one IDAT."""
     height, width, _ = pixels.shape
     rows = np.zeros((height, 1 + width * 3), np.uint8)
     rows[:, 1:] = pixels.reshape(height, width * 3)
-
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)) + \
         chunk(b"IDAT", zlib.compress(rows.tobytes(), level)) + chunk(b"IEND", b"")
 

@@ -10,7 +10,7 @@ import zlib
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from paint import encoded, orders, paint, png
+from paint import IHDR_END, chunk, encoded, orders, paint, png
 
 PREVIEW_PIXELS = 64
 
@@ -88,6 +88,26 @@ class Painter(Unary):
             file = asked.whole(request, name)
             asked.seed ^= 0 if file is None else zlib.crc32(file.reshape(-1)[0])
         return bytes_tensor("image", encoded(asked.prompt, asked.paint()))
+
+
+class Blank:
+    """For the bench: a picture of 512 x 512 that costs the model nothing, or with `!heavy` one of 1024 x 1024 and 1.5
+    MB. The seed stands in it, so that no two files are the same."""
+
+    def initialize(self, _args):
+        noise = np.random.Generator(np.random.PCG64(1)).integers(0, 256, (1024, 1024, 3), dtype=np.uint8)
+        noise[500:] = 90
+        self.light, self.heavy = png(np.full((512, 512, 3), 90, np.uint8)), png(noise)
+
+    def execute(self, requests):
+        return [self.answer(request) for request in requests]
+
+    def answer(self, request):
+        prompt, seed = (pb_utils.get_input_tensor_by_name(request, name).as_numpy().reshape(-1)[0]
+                        for name in ("prompt", "seed"))
+        whole = self.heavy if b"!heavy" in prompt else self.light
+        return pb_utils.InferenceResponse(output_tensors=[
+            bytes_tensor("image", whole[:IHDR_END] + chunk(b"tEXt", b"seed\0%d" % seed) + whole[IHDR_END:])])
 
 
 class PainterRgb(Unary):

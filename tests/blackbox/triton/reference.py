@@ -4,7 +4,8 @@
 Run by the Python of build-test/triton, which has it.
 
     reference.py http|grpc|stream HOST:PORT MODEL '{"prompt": ..., "width": ...}' FOLDER
-        one request; each output tensor of each response as FOLDER/N-NAME.npy (BYTES: FOLDER/N-NAME)
+        one request; each output tensor of each response as FOLDER/N-NAME: BYTES as they are, a raw picture as a PNG
+        of it, numbers as text
     reference.py load HOST:PORT MODEL '{...}' CONCURRENCY SECONDS
         as many requests as go through over gRPC; prints {"requests": ..., "seconds": ..., "us": {"p50": ...}, "cpu_us": ...}
 """
@@ -17,6 +18,8 @@ import threading
 import time
 
 import numpy as np
+
+from paint import png
 
 TYPES = {"prompt": "BYTES", "negative_prompt": "BYTES", "image": "BYTES", "mask": "BYTES", "width": "INT32",
          "height": "INT32", "steps": "INT32", "seed": "INT64", "guidance": "FP32"}
@@ -44,9 +47,14 @@ def write(folder, number, result):
     for name in names(result):
         array = result.as_numpy(name)
         if array.dtype == np.object_:
-            (folder / f"{number}-{name}").write_bytes(array.reshape(-1)[0])
+            content = array.reshape(-1)[0]
+        elif array.dtype == np.uint8:
+            content = png(array)
+        elif array.ndim == 4:
+            content = png(np.rint(np.clip(array[0], 0, 1) * 255).astype(np.uint8).transpose(1, 2, 0))
         else:
-            np.save(folder / f"{number}-{name}.npy", array)
+            content = repr(array.reshape(-1)[0].item()).encode()
+        (folder / f"{number}-{name}").write_bytes(content)
 
 
 def one(how, where, model, fields, folder):
