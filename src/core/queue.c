@@ -224,7 +224,7 @@ static void again(struct rd_queue *queue, uint32_t job, enum rd_job_end end,
         return;
     }
     if (verdict == RD_VERDICT_BAD && rd_queue_may_start(&queue->tenants[it->tenant]) &&
-        false && rd_queue_elsewhere(queue, job, &backend)) {
+        rd_queue_elsewhere(queue, job, &backend)) {
         go_on(queue, job, backend, ret);
         return;
     }
@@ -417,6 +417,7 @@ static void fire(struct rd_queue *queue, uint32_t job, struct rd_queue_result *r
         break;
     case RD_JOB_STOPPING: /* patience ran out */
         stop_running(queue, job, ran_ns, RD_VERDICT_SAYS_NOTHING);
+        rd_queue_quarantine(queue, job);
         rd_queue_finish(queue, job, RD_END_CANCELLED, ret);
         break;
     case RD_JOB_ACCEPTED:

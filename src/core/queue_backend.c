@@ -86,7 +86,7 @@ void rd_queue_release(struct rd_queue *queue, uint32_t job, enum rd_verdict verd
     const uint64_t permit = queue->jobs[job].permit;
     it->leases--;
     queue->jobs[job].permit = 0;
-    if (verdict != RD_VERDICT_GOOD) {
+    if (verdict == RD_VERDICT_SAYS_NOTHING) {
         rd_breaker_cancel(&it->breaker, permit);
     } else {
         rd_breaker_record(&it->breaker, queue->now_ns, permit, verdict == RD_VERDICT_GOOD);

@@ -30,6 +30,7 @@ static void check_jobs(struct world *w)
             job->due_ns <= w->core_ns) {
             job->state = RD_JOB_QUEUED; /* no action tells of it */
         }
+        expect(w, !job->elsewhere, "what goes on elsewhere goes at once", id);
         expect(w, it.state == job->state, "a job is in the state that its events lead to", id);
         expect(w, it.tenant == job->tenant && it.class_ == job->class_ && it.lane == job->lane,
                "a job stays what it is", id);
@@ -62,6 +63,10 @@ static void check_counts(struct world *w)
     }
     w->slots_most = w->slots_most < slots ? slots : w->slots_most;
     expect(w, counts.running == taken, "slots are conserved", 0);
+    for (uint32_t b = 1; b <= w->plan.backends; b++) {
+        expect(w, sim_same_backend(w, b), "backends, breakers and quarantines are as the runs say",
+               0);
+    }
     for (uint32_t t = 1; t <= w->plan.tenants; t++) {
         struct rd_tenant_state it;
         rd_queue_tenant(w->queue, t, w->core_ns, &it);
@@ -84,7 +89,7 @@ static uint32_t open_classes(const struct world *w)
     for (uint32_t b = 1; b <= w->plan.backends; b++) {
         const struct backend *it = &w->backends[b];
         for (uint32_t c = 1; c <= w->plan.classes; c++) {
-            const bool serves = it->ready && it->serves[c];
+            const bool serves = it->serves[c] && sim_usable(w, b);
             open |= (uint32_t)(serves && it->taken < it->slots) << c;
         }
     }
@@ -125,7 +130,7 @@ static void check_timers(struct world *w, const struct rd_queue_result *r)
         const struct job *job = &w->jobs[id];
         uint64_t due_ns = NEVER;
         if (job->state == RD_JOB_QUEUED || job->state == RD_JOB_LEASING) {
-            due_ns = job->expires_ns;
+            due_ns = least(job->expires_ns, job->deadline_ns);
         } else if (job->state == RD_JOB_WAITING) {
             due_ns = least(job->due_ns, job->expires_ns);
         } else if (job->state == RD_JOB_RUNNING || job->state == RD_JOB_STOPPING) {
@@ -133,6 +138,9 @@ static void check_timers(struct world *w, const struct rd_queue_result *r)
         }
         expect(w, r->more || due_ns > w->core_ns, "what is due happens", id);
         next_ns = least(next_ns, due_ns);
+    }
+    for (uint32_t b = 1; b <= w->plan.backends; b++) {
+        next_ns = least(next_ns, sim_breaker_next_ns(w, b));
     }
     expect(w, r->next_ns == (r->more ? w->core_ns : next_ns), "the next tick is at the next timer",
            0);
@@ -215,6 +223,7 @@ void sim_check_end(struct world *w)
     }
     for (uint32_t b = 1; b <= w->plan.backends; b++) {
         expect(w, w->backends[b].taken == 0, "every slot becomes free", 0);
+        expect(w, !w->backends[b].quarantined, "every quarantine ends", 0);
     }
     expect(w, w->agenda_len == 0 && w->writes_count == 0, "everything comes to rest", 0);
 }

@@ -54,9 +54,21 @@ static void submit(struct world *w, uint32_t tenant)
 }
 
 /* A tenant submits a few, and comes back. Those who keep a backlog submit when it gets low. */
+static void steady_client(struct world *w, uint32_t tenant)
+{
+    if (w->live_count < 4) {
+        submit(w, tenant);
+    }
+    sim_happen(w, sim_between(w, 10 * MS, 200 * MS), HAPPEN_CLIENT, tenant);
+}
+
 void sim_client(struct world *w, uint32_t tenant)
 {
     if (w->settling) {
+        return;
+    }
+    if (w->plan.steady) {
+        steady_client(w, tenant);
         return;
     }
     const uint32_t backlog = w->tenants[tenant].queued;
@@ -87,7 +99,8 @@ void sim_adopt(struct world *w, uint32_t id)
     const struct rd_queue_event event = {.kind = RD_EV_ADOPT, .job = job->number};
     /* the row of a run that was cancelled says so: the order of writes is that of the actions */
     sim_write(w,
-              (struct write){.kind = WRITE_INSERT, .id = id, .number = job->number, .attempt = 1});
+              (struct write){
+                  .kind = WRITE_INSERT, .id = id, .number = job->number, .attempt = job->attempt});
     sim_step(w, &event, id);
 }
 
@@ -107,6 +120,7 @@ void sim_tell_backend(struct world *w, uint32_t backend)
              &(struct rd_queue_event){.kind = RD_EV_BACKEND,
                                       .backend = backend,
                                       .slots = it->slots,
+                                      .weight = it->weight,
                                       .ready = it->ready,
                                       .lease_ns = it->lease_ns},
              0);
@@ -142,6 +156,7 @@ static void reload_backend(struct world *w)
     const uint32_t backend = 1 + sim_below(w, w->plan.backends);
     struct backend *it = &w->wanted[backend];
     it->slots = sim_chance(w, 200) ? 0 : 1 + sim_below(w, w->plan.slots_max);
+    it->weight = sim_below(w, 4);
     it->lease_ns = sim_between(w, SECOND, 6 * SECOND);
     for (uint32_t c = 1; c <= w->plan.classes; c++) {
         it->serves[c] = sim_chance(w, 600);
@@ -157,6 +172,7 @@ static void outage(struct world *w)
         struct run *run = &w->runs[i];
         if (run->backend == backend && !run->done && !run->hangs && sim_chance(w, 700)) {
             run->outcome = RD_OUTCOME_FAILED_AGAIN;
+            run->verdict = RD_VERDICT_BAD;
         }
     }
     sim_tell_backend(w, backend);
@@ -167,6 +183,44 @@ void sim_back(struct world *w, uint32_t backend)
 {
     w->wanted[backend].ready = true;
     sim_tell_backend(w, backend);
+}
+
+/* It takes runs, and fails them all. Sometimes its probes notice. */
+static void sicken(struct world *w)
+{
+    const uint32_t backend = 1 + sim_below(w, w->plan.backends);
+    struct backend *it = &w->wanted[backend];
+    if (!it->sick) {
+        it->sick = true;
+        sim_happen(w, sim_between(w, SECOND, 150 * SECOND), HAPPEN_CURED, backend);
+    }
+}
+
+void sim_cured(struct world *w, uint32_t backend)
+{
+    w->wanted[backend].sick = w->plan.steady && !w->settling;
+}
+
+/* The driver asks a backend in quarantine some times a second whether it is ready, and tells. */
+void sim_poll(struct world *w, uint32_t backend)
+{
+    const struct backend *it = &w->wanted[backend];
+    if (!w->backends[backend].quarantined) {
+        return;
+    }
+    if (it->ready && it->slots != 0) {
+        sim_step(w,
+                 &(struct rd_queue_event){.kind = RD_EV_BACKEND,
+                                          .backend = backend,
+                                          .slots = it->slots,
+                                          .weight = it->weight,
+                                          .ready = true,
+                                          .lease_ns = it->lease_ns},
+                 0);
+    }
+    if (w->backends[backend].quarantined) {
+        sim_happen(w, 300 * MS, HAPPEN_POLL, backend);
+    }
 }
 
 /* What must change nothing. */
@@ -213,6 +267,9 @@ void sim_chaos(struct world *w)
     }
     if (sim_chance(w, w->plan.outages)) {
         outage(w);
+    }
+    if (sim_chance(w, w->plan.sickness)) {
+        sicken(w);
     }
     if (sim_chance(w, w->plan.clock)) { /* it stands still, jumps back, or is right again */
         w->behind_ns = sim_chance(w, 500) ? 0 : sim_between(w, 0, 10 * SECOND);

@@ -29,6 +29,15 @@ static enum rd_outcome fate(struct world *w)
     return sim_chance(w, w->plan.gives_up) ? RD_OUTCOME_CANCELLED : RD_OUTCOME_OK;
 }
 
+static enum rd_verdict verdict(struct world *w, enum rd_outcome outcome)
+{
+    if (outcome == RD_OUTCOME_OK) {
+        return RD_VERDICT_GOOD;
+    }
+    const unsigned bad = outcome == RD_OUTCOME_FAILED_AGAIN ? 800 : 400;
+    return sim_chance(w, bad) ? RD_VERDICT_BAD : RD_VERDICT_SAYS_NOTHING;
+}
+
 static uint64_t heartbeat_ns(const struct world *w, const struct run *run)
 {
     return w->backends[run->backend].lease_ns / 3;
@@ -48,11 +57,13 @@ void sim_engine_run(struct world *w, uint32_t id, const struct rd_queue_action *
         .backend = action->backend,
         .token = action->token,
         .started_ns = w->now_ns,
-        .outcome = fate(w),
         .hangs = !w->settling && sim_chance(w, w->plan.hangs),
         .twice = !w->settling && sim_chance(w, w->plan.twice),
     };
-    uint64_t ns = run_ns(w, &w->jobs[id]);
+    const bool sick = w->wanted[run->backend].sick;
+    run->outcome = sick ? RD_OUTCOME_FAILED_AGAIN : fate(w);
+    run->verdict = sick ? RD_VERDICT_BAD : verdict(w, run->outcome);
+    uint64_t ns = sick ? sim_between(w, 0, 20 * MS) : run_ns(w, &w->jobs[id]);
     run->device_ns = w->plan.fair || sim_chance(w, 700) ? ns : 0;
     if (run->hangs) {
         ns += sim_between(w, 0, 4 * w->backends[run->backend].lease_ns);
@@ -86,12 +97,14 @@ static void done(struct world *w, uint32_t number)
     const uint64_t ran_ns = w->now_ns - run->started_ns;
     if (run->stopped) { /* or it was just ready */
         run->outcome = sim_chance(w, 800) ? RD_OUTCOME_CANCELLED : RD_OUTCOME_OK;
+        run->verdict = run->outcome == RD_OUTCOME_OK ? RD_VERDICT_GOOD : RD_VERDICT_SAYS_NOTHING;
         run->device_ns = run->device_ns != 0 && ran_ns != 0 ? ran_ns : 0;
     }
     const struct rd_queue_event event = {.kind = RD_EV_DONE,
                                          .job = run->number,
                                          .token = run->token,
                                          .outcome = run->outcome,
+                                         .verdict = run->verdict,
                                          .device_ns = run->device_ns};
     sim_happen(w, sim_chance(w, 500) ? 0 : sim_between(w, 0, 50 * MS), HAPPEN_SLOT, number);
     if (run->twice) {
@@ -108,6 +121,7 @@ void sim_engine_ghost(struct world *w, uint32_t number)
                                          .job = run->number,
                                          .token = run->token,
                                          .outcome = RD_OUTCOME_OK,
+                                         .verdict = RD_VERDICT_GOOD,
                                          .device_ns = SECOND};
     sim_step(w, &event, run->id);
 }
@@ -121,6 +135,7 @@ void sim_engine_happens(struct world *w, enum happening what, uint32_t number)
     } else if (what == HAPPEN_AGAIN) { /* another answer than before, for good measure */
         event.kind = RD_EV_DONE;
         event.outcome = sim_chance(w, 500) ? RD_OUTCOME_OK : RD_OUTCOME_FAILED;
+        event.verdict = RD_VERDICT_BAD;
         sim_step(w, &event, run->id);
     } else if (what == HAPPEN_SLOT) {
         w->backends[run->backend].taken--;

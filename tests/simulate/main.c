@@ -34,8 +34,9 @@ static const char *const event_names[] = {
 static const char *const action_names[] = {"WRITE_LEASE", "RUN",   "STOP", "WRITE_CANCEL",
                                            "WRITE_END",   "RETRY", "FREE"};
 static const char *const counted_names[] = {
-    "steps",   "complete", "error",   "cancelled", "expired", "lost", "crashes",
-    "retries", "stale",    "refused", "adopted",   "noise",   "more", "fair"};
+    "steps",   "complete",  "error",  "cancelled",   "expired", "lost",
+    "crashes", "retries",   "stale",  "refused",     "adopted", "noise",
+    "more",    "elsewhere", "opened", "quarantined", "fair"};
 
 void sim_print_step(const struct traced *it)
 {
@@ -58,15 +59,17 @@ void sim_print_step(const struct traced *it)
                event->limits.concurrency, event->limits.depth, event->limits.high);
         break;
     case RD_EV_BACKEND:
-        printf(" %" PRIu32 " slots %" PRIu32 " ready %d lease %.3f", event->backend, event->slots,
-               event->ready, (double)event->lease_ns / 1e9);
+        printf(" %" PRIu32 " slots %" PRIu32 " weight %" PRIu32 " ready %d lease %.3f",
+               event->backend, event->slots, event->weight, event->ready,
+               (double)event->lease_ns / 1e9);
         break;
     case RD_EV_CLASS:
         printf(" %" PRIu32 " backend %" PRIu32 " serves %d", event->class_, event->backend,
                event->serves);
         break;
     case RD_EV_DONE:
-        printf(" outcome %d device %.3f", (int)event->outcome, (double)event->device_ns / 1e9);
+        printf(" outcome %d verdict %d device %.3f", (int)event->outcome, (int)event->verdict,
+               (double)event->device_ns / 1e9);
         break;
     case RD_EV_SLOT:
         printf(" backend %" PRIu32, event->backend);

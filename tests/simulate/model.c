@@ -6,8 +6,6 @@
  */
 #include "sim.h"
 
-#define NANO 1000000000u
-
 static void expect(struct world *w, bool holds, const char *invariant, uint32_t id)
 {
     if (!holds) {
@@ -66,128 +64,22 @@ static void remove_live(struct world *w, uint32_t id)
     w->live[i] = w->live[--w->live_count];
 }
 
-/* ---- limits ---- */
+/* ---- leases ---- */
 
-static unsigned __int128 cap_of(const struct tenant *tenant)
+static void end_lease(struct world *w, struct job *job, enum rd_verdict verdict)
 {
-    return (unsigned __int128)tenant->limits.rate.burst * NANO;
+    w->backends[job->backend].leases--;
+    sim_breaker_end(w, job->backend, job->permit, verdict);
+    job->permit = 0;
 }
 
-static uint64_t core_clock(const struct world *w)
+static void quarantine(struct world *w, uint32_t backend)
 {
-    const uint64_t clock_ns = w->now_ns - w->behind_ns;
-    return clock_ns > w->core_ns ? clock_ns : w->core_ns;
-}
-
-static void refill(struct world *w, struct tenant *tenant)
-{
-    const uint64_t now_ns = core_clock(w);
-    const unsigned __int128 cap = cap_of(tenant);
-    if (tenant->limits.rate.per_s != RD_BUCKET_UNLIMITED) {
-        tenant->level += (unsigned __int128)(now_ns - tenant->level_ns) * tenant->limits.rate.per_s;
+    if (!w->backends[backend].quarantined) {
+        w->backends[backend].quarantined = true;
+        w->counted[COUNT_QUARANTINED]++;
+        sim_happen(w, 300 * MS, HAPPEN_POLL, backend);
     }
-    tenant->level = tenant->level < cap ? tenant->level : cap;
-    tenant->level_ns = now_ns;
-}
-
-void sim_model_limits(struct world *w, uint32_t t, const struct rd_tenant_limits *limits)
-{
-    struct tenant *tenant = &w->tenants[t];
-    const bool unlimited = w->plan.fair || w->plan.crowd;
-    const bool full = limits == NULL || tenant->limits.rate.per_s == RD_BUCKET_UNLIMITED;
-    if (limits != NULL) {
-        refill(w, tenant);
-        tenant->limits = *limits;
-    } else {
-        tenant->limits = (struct rd_tenant_limits){
-            .rate = {.per_s = unlimited || sim_chance(w, 400) ? RD_BUCKET_UNLIMITED
-                                                              : 1 + sim_below(w, 20),
-                     .burst = 1 + sim_below(w, 20)},
-            .concurrency = unlimited || sim_chance(w, 400) ? 0 : 1 + sim_below(w, 4),
-            .depth = unlimited || sim_chance(w, 400) ? 0 : 1 + sim_below(w, 20),
-            .high = sim_chance(w, 700),
-        };
-    }
-    if (full) {
-        tenant->level = cap_of(tenant);
-        tenant->level_ns = core_clock(w);
-    }
-    tenant->window_ns = core_clock(w);
-    tenant->admitted = tenant->given_back = 0;
-}
-
-static enum rd_admit expect_slot(const struct world *w, uint32_t class_)
-{
-    enum rd_admit answer = RD_ADMIT_NO_BACKEND;
-    for (uint32_t b = 1; b <= w->plan.backends; b++) {
-        const struct backend *it = &w->backends[b];
-        if (!it->serves[class_]) {
-            continue;
-        }
-        const bool full = it->taken >= it->slots;
-        if (!full && it->ready) {
-            return RD_ADMIT_OK;
-        }
-        if (full) {
-            answer = RD_ADMIT_NO_SLOT;
-        } else if (answer == RD_ADMIT_NO_BACKEND) {
-            answer = RD_ADMIT_NOT_READY;
-        }
-    }
-    return answer;
-}
-
-enum rd_admit sim_expect_admit(struct world *w, const struct rd_queue_event *event,
-                               uint64_t *ret_wait_ns)
-{
-    struct tenant *tenant = &w->tenants[event->tenant];
-    const struct rd_tenant_limits *limits = &tenant->limits;
-    if (event->lane == RD_LANE_HIGH && !limits->high) {
-        return RD_ADMIT_LANE;
-    }
-    if (event->now_only) {
-        const enum rd_admit slot = expect_slot(w, event->class_);
-        if (limits->concurrency != 0 && tenant->running >= limits->concurrency) {
-            return RD_ADMIT_CONCURRENCY;
-        }
-        if (slot != RD_ADMIT_OK) {
-            return slot;
-        }
-    } else if (limits->depth != 0 && tenant->queued >= limits->depth) {
-        return RD_ADMIT_DEPTH;
-    }
-    refill(w, tenant);
-    if (limits->rate.per_s == RD_BUCKET_UNLIMITED || tenant->level >= NANO) {
-        return RD_ADMIT_OK;
-    }
-    const bool ever = limits->rate.per_s != 0 && limits->rate.burst != 0;
-    const uint64_t missing = NANO - (uint64_t)tenant->level;
-    *ret_wait_ns = ever ? (missing + limits->rate.per_s - 1) / limits->rate.per_s : NEVER;
-    return RD_ADMIT_RATE;
-}
-
-static void admitted(struct world *w, uint32_t id)
-{
-    struct tenant *tenant = &w->tenants[w->jobs[id].tenant];
-    const struct rd_bucket_rate *rate = &tenant->limits.rate;
-    tenant->admitted++;
-    if (rate->per_s == RD_BUCKET_UNLIMITED) {
-        return;
-    }
-    tenant->level -= NANO;
-    const unsigned __int128 allowed =
-        (unsigned __int128)(rate->burst + tenant->given_back) * NANO +
-        (unsigned __int128)rate->per_s * (w->core_ns - tenant->window_ns);
-    expect(w, (unsigned __int128)tenant->admitted * NANO <= allowed,
-           "no more is admitted than burst + rate * time", id);
-}
-
-static void given_back(struct world *w, struct tenant *tenant)
-{
-    refill(w, tenant);
-    tenant->given_back++;
-    tenant->level += NANO;
-    refill(w, tenant);
 }
 
 /* ---- events ---- */
@@ -213,7 +105,10 @@ static void on_enter(struct world *w, const struct rd_queue_event *event, uint32
         job->attempt = event->attempt;
         job->cancel = event->cancel;
         job->durable = true;
+        job->failed = 0;
+        job->lost = false;
     }
+    job->deadline_ns = NEVER;
     job->expires_ns = event->ttl_ns != 0 ? w->core_ns + event->ttl_ns : NEVER;
     job->order = ++w->order;
     add_live(w, id, r->job);
@@ -222,7 +117,7 @@ static void on_enter(struct world *w, const struct rd_queue_event *event, uint32
     }
     move(w, job, event->kind == RD_EV_SUBMIT ? RD_JOB_ACCEPTED : RD_JOB_QUEUED);
     if (event->kind == RD_EV_SUBMIT) {
-        admitted(w, id);
+        sim_admitted(w, id);
     }
 }
 
@@ -263,6 +158,18 @@ static bool fresh(const struct job *job, const struct rd_queue_event *event)
     return job->number == event->job && right && job->token == event->token;
 }
 
+static bool ended_by(const struct job *job, const struct rd_queue_event *event,
+                     enum rd_outcome outcome)
+{
+    return event->kind == RD_EV_DONE && fresh(job, event) && event->outcome == outcome;
+}
+
+static bool may_repeat(const struct job *job, const struct rd_queue_event *event)
+{
+    return job->state == RD_JOB_RUNNING && (ended_by(job, event, RD_OUTCOME_FAILED_AGAIN) ||
+                                            ended_by(job, event, RD_OUTCOME_CANCELLED));
+}
+
 static void on_token(struct world *w, const struct rd_queue_event *event, uint32_t id,
                      const struct rd_queue_result *r)
 {
@@ -274,6 +181,7 @@ static void on_token(struct world *w, const struct rd_queue_event *event, uint32
         return;
     }
     if (event->kind == RD_EV_UNLEASED) {
+        end_lease(w, job, RD_VERDICT_SAYS_NOTHING);
         w->backends[job->backend].taken--;
         job->attempt--;
         job->returned = true;
@@ -282,15 +190,28 @@ static void on_token(struct world *w, const struct rd_queue_event *event, uint32
         job->due_ns = w->core_ns + w->backends[job->backend].lease_ns;
     } else if (event->kind == RD_EV_DONE) {
         const uint64_t wall_ns = w->core_ns - job->started_ns;
+        end_lease(w, job, event->verdict);
+        if (may_repeat(job, event) && event->verdict == RD_VERDICT_BAD) {
+            job->failed |= 1u << job->backend;
+        }
+        job->lost = false;
         sim_took(w, job, event->device_ns != 0 ? event->device_ns : wall_ns);
     }
 }
 
-static void on_backend(struct backend *backend, const struct rd_queue_event *event)
+static void on_backend(struct world *w, const struct rd_queue_event *event)
 {
+    struct backend *backend = &w->backends[event->backend];
+    if (!w->breakers[event->backend].known) {
+        sim_breaker_init(w, event->backend);
+    }
+    backend->weight = event->weight;
     backend->slots = event->slots;
     backend->ready = event->ready && event->slots != 0;
     backend->lease_ns = event->lease_ns;
+    if (backend->ready && backend->taken == backend->leases) {
+        backend->quarantined = false;
+    }
     for (uint32_t c = 1; c <= CLASSES && event->slots == 0; c++) {
         backend->serves[c] = false;
     }
@@ -343,7 +264,7 @@ static void on_event(struct world *w, const struct rd_queue_event *event, uint32
         break;
     case RD_EV_LOST:
         if (sim_fits(w, event, id)) {
-            given_back(w, &w->tenants[job->tenant]);
+            sim_given_back(w, job->tenant);
             remove_live(w, id);
         }
         break;
@@ -367,7 +288,7 @@ static void on_event(struct world *w, const struct rd_queue_event *event, uint32
         }
         break;
     case RD_EV_BACKEND:
-        on_backend(&w->backends[event->backend], event);
+        on_backend(w, event);
         break;
     case RD_EV_CLASS:
         w->backends[event->backend].serves[event->class_] = event->serves;
@@ -392,6 +313,11 @@ static void take_slot(struct world *w, uint32_t id, const struct rd_queue_action
     const struct tenant *tenant = &w->tenants[job->tenant];
     expect(w, backend->ready && backend->serves[job->class_],
            "a run goes to a backend that is ready and serves its class", id);
+    expect(w, !backend->quarantined, "a backend in quarantine gets no run", id);
+    expect(w, (job->failed >> action->backend & 1) == 0 || !sim_elsewhere(w, job),
+           "a job comes back to where it failed only when nobody else can take it", id);
+    expect(w, sim_least_loaded(w, job, action->backend), "the least loaded backend is chosen", id);
+    expect(w, job->deadline_ns > w->core_ns, "no attempt begins after the deadline", id);
     expect(w, backend->taken < backend->slots, "slots are never above capacity", id);
     const uint32_t cap = tenant->limits.concurrency;
     expect(w, cap == 0 || tenant->running < cap, "a tenant never runs more than it may", id);
@@ -400,7 +326,11 @@ static void take_slot(struct world *w, uint32_t id, const struct rd_queue_action
     expect(w, action->attempt == job->attempt + 1 && action->attempt <= w->config.attempts_max,
            "attempts are counted, and there are no more than allowed", id);
     expect(w, !job->cancel, "a cancelled job is not started", id);
+    job->permit = sim_breaker_allow(w, action->backend);
+    expect(w, job->permit != 0, "a backend whose breaker is open gets no run", id);
+    expect(w, w->breakers[action->backend].probes <= RD_BREAKER_PROBES, "probes are bounded", id);
     backend->taken++;
+    backend->leases++;
     w->starts++;
     w->served[job->class_] = w->starts;
     w->token = action->token;
@@ -430,6 +360,13 @@ static void on_lease(struct world *w, uint32_t id, const struct rd_queue_action 
     struct job *job = &w->jobs[id];
     const bool paused = job->state == RD_JOB_WAITING && job->due_ns <= w->core_ns;
     expect(w, job->state == RD_JOB_QUEUED || paused, "only what is queued is leased", id);
+    if (job->elsewhere) { /* it takes no turn: that is what "at once" means */
+        expect(w, sim_elsewhere(w, job), "elsewhere is where it has not failed", id);
+        take_slot(w, id, action);
+        move(w, job, RD_JOB_LEASING);
+        job->elsewhere = false;
+        return;
+    }
     check_turn(w, id);
     w->started_after[w->started_count] = w->served[job->class_];
     take_slot(w, id, action);
@@ -437,11 +374,66 @@ static void on_lease(struct world *w, uint32_t id, const struct rd_queue_action 
     w->started[w->started_count++] = id;
 }
 
-static void on_run(struct world *w, uint32_t id, const struct rd_queue_action *action)
+/* It has neither another attempt nor time for one. */
+static bool no_more_tries(const struct world *w, const struct job *job)
+{
+    return (!job->durable && job->lost) || job->attempt >= w->config.attempts_max ||
+           job->expires_ns <= w->core_ns || job->deadline_ns <= w->core_ns;
+}
+
+/* The run that has just failed goes on at once on another backend. Its job still counts as running.
+ */
+static bool goes_elsewhere(const struct world *w, const struct job *job, enum rd_verdict verdict)
+{
+    const struct tenant *tenant = &w->tenants[job->tenant];
+    const uint32_t cap = tenant->limits.concurrency;
+    return verdict == RD_VERDICT_BAD && !no_more_tries(w, job) &&
+           (cap == 0 || tenant->running - 1 < cap) && sim_elsewhere(w, job);
+}
+
+/* The shortest pause before the next attempt; the longest is twice that. */
+static uint64_t least_pause_ns(const struct world *w, const struct job *job)
+{
+    uint64_t least_ns = w->config.retry_first_ns;
+    for (uint32_t i = 1; i < job->attempt; i++) {
+        least_ns *= 2;
+    }
+    return least_ns;
+}
+
+static uint64_t at_most(const struct world *w, uint64_t pause_ns)
+{
+    return pause_ns < w->config.retry_max_ns ? pause_ns : w->config.retry_max_ns;
+}
+
+/* Its failure may be its end. */
+static bool gives_up(const struct world *w, const struct job *job, enum rd_verdict verdict)
+{
+    if (no_more_tries(w, job)) {
+        return true;
+    }
+    const uint64_t longest_ns = at_most(w, 2 * least_pause_ns(w, job));
+    const bool no_time = job->deadline_ns != NEVER && w->core_ns + longest_ns >= job->deadline_ns;
+    return !goes_elsewhere(w, job, verdict) && (!job->durable || no_time);
+}
+
+static enum rd_verdict verdict_of(const struct job *job, const struct rd_queue_event *event)
+{
+    return job->lost ? RD_VERDICT_BAD : event->verdict;
+}
+
+static void on_run(struct world *w, uint32_t id, const struct rd_queue_event *event,
+                   const struct rd_queue_action *action)
 {
     struct job *job = &w->jobs[id];
     if (!job->durable) {
-        expect(w, job->state == RD_JOB_ACCEPTED, "a sync run starts once", id);
+        const bool goes_on = may_repeat(job, event) && goes_elsewhere(w, job, event->verdict);
+        expect(w, job->state == RD_JOB_ACCEPTED || goes_on,
+               "a sync run starts once, and again only elsewhere", id);
+        w->counted[COUNT_ELSEWHERE] += goes_on;
+        if (goes_on) {
+            move(w, job, RD_JOB_FREE);
+        }
         take_slot(w, id, action);
     } else {
         expect(w, job->state == RD_JOB_LEASING && job->token == action->token,
@@ -454,6 +446,11 @@ static void on_run(struct world *w, uint32_t id, const struct rd_queue_action *a
     move(w, job, RD_JOB_RUNNING);
     job->stopped = false;
     job->started_ns = w->core_ns;
+    if (job->deadline_ns == NEVER && w->config.deadline_ns != 0) {
+        job->deadline_ns = w->core_ns + w->config.deadline_ns;
+    }
+    expect(w, action->deadline_ns == (job->deadline_ns == NEVER ? 0 : job->deadline_ns),
+           "a run is told its job's deadline", id);
     job->due_ns = w->core_ns + w->backends[job->backend].lease_ns;
 }
 
@@ -471,49 +468,39 @@ static void on_stop(struct world *w, uint32_t id, const struct rd_queue_event *e
     expect(w, action->token == job->token, "the run that is stopped is the one that runs", id);
     expect(w, !job->stopped, "a run is stopped once", id);
     job->stopped = true;
-}
-
-static bool ended_by(const struct job *job, const struct rd_queue_event *event,
-                     enum rd_outcome outcome)
-{
-    return event->kind == RD_EV_DONE && fresh(job, event) && event->outcome == outcome;
-}
-
-static bool may_repeat(const struct job *job, const struct rd_queue_event *event)
-{
-    return job->state == RD_JOB_RUNNING && (ended_by(job, event, RD_OUTCOME_FAILED_AGAIN) ||
-                                            ended_by(job, event, RD_OUTCOME_CANCELLED));
-}
-
-static bool no_more_tries(const struct world *w, const struct job *job)
-{
-    return !job->durable || job->attempt >= w->config.attempts_max || job->expires_ns <= w->core_ns;
+    if (lease_over(w, job)) {
+        end_lease(w, job, RD_VERDICT_BAD);
+        job->failed |= 1u << job->backend;
+        job->lost = true;
+    }
 }
 
 static void on_retry(struct world *w, uint32_t id, const struct rd_queue_event *event,
                      const struct rd_queue_action *action)
 {
     struct job *job = &w->jobs[id];
-    expect(w, may_repeat(job, event) || lease_over(w, job), "a run is repeated for a reason", id);
+    const bool lost = job->lost && job->stopped;
+    const bool at_once = action->wait_ns == 0;
+    expect(w, lost ? lease_over(w, job) : may_repeat(job, event), "a run is repeated for a reason",
+           id);
     expect(w, !no_more_tries(w, job), "a run is repeated only while it may be", id);
-    uint64_t least_ns = w->config.retry_first_ns;
-    for (uint32_t i = 1; i < job->attempt; i++) {
-        least_ns *= 2;
-    }
-    const uint64_t most_ns = 2 * least_ns;
-    const uint64_t max_ns = w->config.retry_max_ns;
+    expect(w, goes_elsewhere(w, job, verdict_of(job, event)) == at_once,
+           "a run is repeated elsewhere at once, if anybody else can take it", id);
+    const uint64_t least_ns = least_pause_ns(w, job);
     expect(w,
-           action->wait_ns >= (least_ns < max_ns ? least_ns : max_ns) &&
-               action->wait_ns <= (most_ns < max_ns ? most_ns : max_ns),
+           at_once || (action->wait_ns >= at_most(w, least_ns) &&
+                       action->wait_ns <= at_most(w, 2 * least_ns)),
            "waits between attempts double, with jitter, up to the longest", id);
-    if (!may_repeat(job, event)) {
-        expect(w, job->stopped, "a run that lost its lease is stopped", id);
+    expect(w, at_once || w->core_ns + action->wait_ns < job->deadline_ns,
+           "a pause ends before the deadline", id);
+    if (lost) {
         sim_took(w, job, w->core_ns - job->started_ns);
     }
     job->due_ns = w->core_ns + action->wait_ns;
     job->returned = true;
+    job->elsewhere = at_once;
     move(w, job, RD_JOB_WAITING);
-    w->counted[COUNT_RETRIES]++;
+    w->counted[at_once ? COUNT_ELSEWHERE : COUNT_RETRIES]++;
 }
 
 static bool right_end(const struct world *w, const struct job *job,
@@ -521,6 +508,7 @@ static bool right_end(const struct world *w, const struct job *job,
 {
     const bool restored = event->kind == RD_EV_RESTORE && job->state == RD_JOB_QUEUED;
     const bool unstarted = is_queued(job->state) || job->state == RD_JOB_LEASING;
+    const bool late = unstarted && job->deadline_ns <= w->core_ns && job->expires_ns > w->core_ns;
     const bool over =
         job->state == RD_JOB_STOPPING &&
         (job->due_ns <= w->core_ns || (event->kind == RD_EV_DONE && fresh(job, event)));
@@ -528,15 +516,17 @@ static bool right_end(const struct world *w, const struct job *job,
     case RD_END_COMPLETE:
         return job->state == RD_JOB_RUNNING && ended_by(job, event, RD_OUTCOME_OK);
     case RD_END_ERROR:
-        return job->state == RD_JOB_RUNNING && (ended_by(job, event, RD_OUTCOME_FAILED) ||
-                                                (may_repeat(job, event) && no_more_tries(w, job)));
+        return late ? !job->lost
+                    : job->state == RD_JOB_RUNNING &&
+                          (ended_by(job, event, RD_OUTCOME_FAILED) ||
+                           (may_repeat(job, event) && gives_up(w, job, event->verdict)));
     case RD_END_CANCELLED:
         return job->cancel && (unstarted || over);
     case RD_END_EXPIRED:
         return unstarted && job->state != RD_JOB_ACCEPTED && job->expires_ns <= w->core_ns;
     case RD_END_LOST:
-        return (restored && job->attempt >= w->config.attempts_max) ||
-               (lease_over(w, job) && no_more_tries(w, job));
+        return (restored && job->attempt >= w->config.attempts_max) || (late && job->lost) ||
+               (lease_over(w, job) && job->lost && gives_up(w, job, RD_VERDICT_BAD));
     }
     return false;
 }
@@ -560,8 +550,15 @@ static void on_end(struct world *w, uint32_t id, const struct rd_queue_event *ev
         sim_took(w, job, w->core_ns - job->started_ns);
     }
     if (job->state == RD_JOB_LEASING) {
+        end_lease(w, job, RD_VERDICT_SAYS_NOTHING);
         w->backends[job->backend].taken--;
     }
+    if (job->state == RD_JOB_STOPPING && !by_done) {
+        end_lease(w, job, RD_VERDICT_SAYS_NOTHING);
+        quarantine(w, job->backend);
+    }
+    expect(w, !w->plan.steady || (action->end != RD_END_ERROR && action->end != RD_END_LOST),
+           "with one dead backend of three nothing fails", id);
     w->counted[counters[action->end]]++;
     move(w, job, RD_JOB_ENDING);
     if (action->kind == RD_ACT_FREE) {
@@ -583,7 +580,7 @@ static void on_action(struct world *w, const struct rd_queue_event *event,
         on_lease(w, id, action);
         break;
     case RD_ACT_RUN:
-        on_run(w, id, action);
+        on_run(w, id, event, action);
         break;
     case RD_ACT_STOP:
         on_stop(w, id, event, action);
@@ -627,14 +624,11 @@ void sim_model_crash(struct world *w)
         expect(w, !job->cancel_told || job->row_cancel || job->row_ended,
                "a cancel that was told survives", id);
     }
-    for (uint32_t t = 1; t <= w->plan.tenants; t++) {
-        struct tenant *tenant = &w->tenants[t];
-        tenant->level = cap_of(tenant);
-        tenant->level_ns = tenant->window_ns = w->now_ns - w->behind_ns;
-        tenant->admitted = tenant->given_back = 0;
-    }
+    sim_limits_crash(w);
     for (uint32_t b = 1; b <= w->plan.backends; b++) {
         w->backends[b] = (struct backend){.slots = 0};
+        w->breakers[b].known = false;
+        w->breakers[b].state = RD_BREAKER_CLOSED;
     }
     for (uint32_t c = 1; c <= CLASSES; c++) {
         for (uint32_t lane = 0; lane < RD_LANE_COUNT_; lane++) {

@@ -7,6 +7,8 @@
  *   store.c    rows on a disk that syncs late and may lose what it did not sync
  *   engine.c   runs that succeed, fail, hang, answer late or twice
  *   clients.c  submissions, cancels, adoptions, reloads, clocks
+ *   breaker.c  what the queue should know of backends: breakers, quarantine, who may get a run
+ *   limits.c   the model: who may enter
  *   model.c    what each step should have done, told independently of the queue
  *   check.c    what must hold after every step, and at the end
  *
@@ -35,7 +37,8 @@ enum {
     RUNS = 8192,
     WRITES = 4096,
     AGENDA = 16384,
-    TRACE = 48, /* events that are printed when a run fails */
+    RESULTS = 4096, /* of one backend, in 100 s */
+    TRACE = 48,     /* events that are printed when a run fails */
 };
 
 /* Which faults this seed has; a seed has about half of them, so that each also acts alone. Rates
@@ -44,12 +47,13 @@ struct plan {
     unsigned steps;
     unsigned insert_fails, lease_fails;
     unsigned hangs, twice, fails, fails_again, gives_up, heartbeat_lost;
-    unsigned crashes, cancels, reloads, outages, clock;
+    unsigned crashes, cancels, reloads, outages, sickness, clock;
     unsigned now_only, adopts, leaves, ttl, high, low;
     unsigned noise; /* events that fit no state, from a driver with a bug */
     bool crowd;     /* hundreds of jobs at once: more actions than fit one step */
     uint32_t tenants, classes, backends, units_max, slots_max;
     bool fair;   /* tenants keep a backlog in one class: long windows for the fairness bound */
+    bool steady; /* one of three backends is dead, the load leaves room: nothing may fail */
     bool uneven; /* jobs of tenants with even numbers take longer than their units say */
 };
 
@@ -68,9 +72,14 @@ struct job {
     uint64_t started_ns;
     uint64_t due_ns; /* RUNNING: end of its lease; STOPPING: of patience; WAITING: of the pause */
     bool returned;   /* to the front of its flow */
-    bool stopped;    /* STOP was given to its run */
-    bool cancel;     /* asked for */
-    uint64_t order;  /* when it came to its flow */
+    bool elsewhere;  /* it is to go on at once */
+    uint32_t failed; /* bits: the backends that it failed on */
+    bool lost;       /* its last attempt ended so */
+    uint64_t deadline_ns; /* over all attempts; NEVER: none, or it never ran */
+    uint64_t permit;
+    bool stopped;   /* STOP was given to its run */
+    bool cancel;    /* asked for */
+    uint64_t order; /* when it came to its flow */
 
     /* promises */
     bool told, cancel_told;
@@ -94,9 +103,21 @@ struct tenant {
 
 struct backend {
     uint32_t slots, taken; /* slots 0: retired */
-    bool ready;
+    uint32_t weight, leases;
+    bool ready, quarantined;
+    bool sick; /* every run fails at once */
     uint64_t lease_ns;
     bool serves[CLASSES + 1];
+};
+
+/* A breaker as the list of the results that it has heard of. */
+struct breaker {
+    bool known;
+    enum rd_breaker_state state;
+    uint64_t since_ns, period;
+    uint32_t probes, successes, results;
+    uint64_t at_ns[RESULTS];
+    bool bad[RESULTS];
 };
 
 enum write_kind { WRITE_INSERT, WRITE_LEASE, WRITE_CANCEL, WRITE_END };
@@ -112,6 +133,7 @@ struct run {
     uint32_t id, number, backend;
     uint64_t token, started_ns, device_ns;
     enum rd_outcome outcome;
+    enum rd_verdict verdict;
     bool hangs, twice, done, stopped;
 };
 
@@ -126,7 +148,9 @@ enum happening {
     HAPPEN_SLOT,
     HAPPEN_LEAVE, /* a: id; the client of a sync run goes */
     HAPPEN_ADOPT,
-    HAPPEN_BACK, /* a: backend comes back */
+    HAPPEN_BACK,  /* a: backend comes back */
+    HAPPEN_CURED, /* a: backend that was sick */
+    HAPPEN_POLL,  /* a: backend in quarantine, asked whether it is ready */
 };
 struct entry {
     uint64_t at_ns, seq;
@@ -183,6 +207,7 @@ struct world {
     struct tenant tenants[TENANTS + 1];
     struct backend backends[BACKENDS + 1]; /* as the queue was told */
     struct backend wanted[BACKENDS + 1];   /* as they are */
+    struct breaker breakers[BACKENDS + 1];
     uint64_t unit_ns[CLASSES + 1];
     uint64_t longest_us; /* run or estimate */
     uint32_t slots_most;
@@ -202,7 +227,7 @@ struct world {
     unsigned traced;
     const char *broken; /* the invariant that does not hold; the run ends */
     uint32_t broken_id;
-    uint64_t counted[16]; /* what happened, see sim_counted_names */
+    uint64_t counted[20]; /* what happened, see sim_counted_names */
 };
 
 enum counted {
@@ -218,7 +243,10 @@ enum counted {
     COUNT_REFUSED,
     COUNT_ADOPTED,
     COUNT_NOISE,
-    COUNT_MORE, /* steps that had more actions than room */
+    COUNT_MORE,      /* steps that had more actions than room */
+    COUNT_ELSEWHERE, /* failed runs that went on on another backend */
+    COUNT_OPENED,    /* breakers */
+    COUNT_QUARANTINED,
     COUNT_FAIR, /* pairs of flows that were compared, in steps */
     COUNTED,
 };
@@ -265,16 +293,38 @@ void sim_adopt(struct world *w, uint32_t id);
 void sim_back(struct world *w, uint32_t backend);
 void sim_tell_limits(struct world *w, uint32_t tenant);
 void sim_tell_backend(struct world *w, uint32_t backend);
+void sim_cured(struct world *w, uint32_t backend);
+void sim_poll(struct world *w, uint32_t backend);
+
+/* ---- breaker.c ---- */
+
+void sim_breaker_init(struct world *w, uint32_t backend);
+uint64_t sim_breaker_next_ns(const struct world *w, uint32_t backend);
+void sim_breakers_tend(struct world *w); /* time has passed */
+uint64_t sim_breaker_allow(struct world *w, uint32_t backend);
+void sim_breaker_end(struct world *w, uint32_t backend, uint64_t permit, enum rd_verdict verdict);
+bool sim_usable(const struct world *w, uint32_t backend);
+/* Another backend, on which the job has not failed, could take it now. */
+bool sim_elsewhere(const struct world *w, const struct job *job);
+bool sim_least_loaded(const struct world *w, const struct job *job, uint32_t backend);
+bool sim_same_backend(const struct world *w, uint32_t backend);
+
+/* ---- limits.c ---- */
+
+/* Before the step: what the model expects of a SUBMIT. */
+enum rd_admit sim_expect_admit(struct world *w, const struct rd_queue_event *event,
+                               uint64_t *ret_wait_ns);
+void sim_admitted(struct world *w, uint32_t id);
+void sim_given_back(struct world *w, uint32_t tenant); /* a token: its row was not written */
+void sim_model_limits(struct world *w, uint32_t tenant, const struct rd_tenant_limits *limits);
+void sim_limits_crash(struct world *w);
 
 /* ---- model.c ---- */
 
-/* Before the step: what the model expects of a SUBMIT. After it: the state of the model follows the
- * event and the actions, each of which must be right. */
-enum rd_admit sim_expect_admit(struct world *w, const struct rd_queue_event *event,
-                               uint64_t *ret_wait_ns);
+/* After the step: the state of the model follows the event and the actions, each of which must be
+ * right. */
 void sim_follow(struct world *w, const struct rd_queue_event *event, uint32_t id,
                 const struct rd_queue_result *r);
-void sim_model_limits(struct world *w, uint32_t tenant, const struct rd_tenant_limits *limits);
 void sim_model_crash(struct world *w);
 /* Does the event mean anything to the job in the state that it is in? (Of those without a token.)
  */

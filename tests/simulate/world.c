@@ -151,6 +151,7 @@ void sim_step(struct world *w, const struct rd_queue_event *event, uint32_t id)
         }
         const uint64_t clock_ns = w->now_ns - w->behind_ns;
         w->core_ns = w->core_ns < clock_ns ? clock_ns : w->core_ns;
+        sim_breakers_tend(w);
         w->step++;
         w->counted[COUNT_STEPS]++;
         now.random = (uint32_t)sim_random(w);
@@ -240,6 +241,19 @@ static unsigned some(struct world *w, unsigned most)
     return sim_chance(w, 500) ? 0 : 1 + sim_below(w, most);
 }
 
+/* No fault but the one: a backend that fails everything, and that its probes take for ready. */
+static void make_steady(struct plan *p)
+{
+    *p = (struct plan){.steps = 1500,
+                       .steady = true,
+                       .now_only = 500,
+                       .tenants = 2,
+                       .classes = 1,
+                       .backends = 3,
+                       .units_max = p->units_max,
+                       .slots_max = 1};
+}
+
 static void make_plan(struct world *w)
 {
     struct plan *p = &w->plan;
@@ -257,6 +271,7 @@ static void make_plan(struct world *w)
     p->cancels = p->fair ? 0 : some(w, 600);
     p->reloads = p->fair ? 0 : some(w, 300);
     p->outages = some(w, 100);
+    p->sickness = some(w, 60);
     p->clock = some(w, 150);
     p->now_only = some(w, 800);
     p->adopts = some(w, 800);
@@ -279,12 +294,20 @@ static void make_plan(struct world *w)
         p->reloads = p->now_only = 0;
         p->slots_max = p->backends = 1;
     }
+    if (sim_chance(w, 30)) {
+        make_steady(p);
+    }
     w->config = (struct rd_queue_config){
         .attempts_max = 1 + sim_below(w, 4),
         .retry_first_ns = sim_between(w, 50 * MS, SECOND),
         .retry_max_ns = sim_between(w, SECOND, 4 * SECOND),
         .stop_patience_ns = sim_between(w, SECOND, 5 * SECOND),
+        .deadline_ns = sim_chance(w, 400) ? sim_between(w, SECOND, 20 * SECOND) : 0,
     };
+    if (p->steady) {
+        w->config.attempts_max = 4;
+        w->config.deadline_ns = 0;
+    }
 }
 
 static void make_world(struct world *w)
@@ -299,9 +322,15 @@ static void make_world(struct world *w)
         struct backend *backend = &w->wanted[b];
         backend->slots = 1 + sim_below(w, w->plan.slots_max);
         backend->ready = true;
+        backend->weight = sim_below(w, 4);
         backend->lease_ns = sim_between(w, SECOND, 6 * SECOND);
+        if (w->plan.steady) {
+            backend->slots = 12;
+            backend->lease_ns = 60 * SECOND;
+            backend->sick = b == 1;
+        }
         for (uint32_t c = 1; c <= w->plan.classes; c++) {
-            backend->serves[c] = w->plan.fair || sim_chance(w, 600);
+            backend->serves[c] = w->plan.fair || w->plan.steady || sim_chance(w, 600);
         }
     }
     for (uint32_t t = 1; t <= w->plan.tenants; t++) {
@@ -312,7 +341,7 @@ static void make_world(struct world *w)
 static bool of_this_life(const struct world *w, const struct entry *entry)
 {
     return entry->life == w->life || entry->what == HAPPEN_CLIENT || entry->what == HAPPEN_CHAOS ||
-           entry->what == HAPPEN_BACK || entry->what == HAPPEN_DONE;
+           entry->what == HAPPEN_BACK || entry->what == HAPPEN_CURED || entry->what == HAPPEN_DONE;
 }
 
 static void happen(struct world *w, const struct entry *entry)
@@ -345,6 +374,12 @@ static void happen(struct world *w, const struct entry *entry)
     case HAPPEN_BACK:
         sim_back(w, entry->a);
         break;
+    case HAPPEN_CURED:
+        sim_cured(w, entry->a);
+        break;
+    case HAPPEN_POLL:
+        sim_poll(w, entry->a);
+        break;
     case HAPPEN_DONE:
         if (entry->life != w->life) {
             sim_engine_ghost(w, entry->a);
@@ -368,6 +403,7 @@ static void settle(struct world *w)
     for (uint32_t b = 1; b <= w->plan.backends; b++) {
         struct backend *backend = &w->wanted[b];
         backend->ready = true;
+        backend->sick = false;
         backend->slots = backend->slots != 0 ? backend->slots : 1;
         for (uint32_t c = 1; c <= w->plan.classes; c++) {
             backend->serves[c] = true;

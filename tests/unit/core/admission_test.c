@@ -53,6 +53,47 @@ static void least_loaded_by_share(void **state)
     }
 }
 
+static size_t picked(const struct rd_slots *backends, size_t count)
+{
+    size_t index = 9;
+    assert_int_equal(rd_admission_pick(backends, count, 7, &index), RD_ADMISSION_TAKE);
+    return index;
+}
+
+static void weights_stand_for_slots(void **state)
+{
+    (void)state;
+    struct rd_slots backends[] = {
+        {.slots = 8, .taken = 2, .weight = 1, .serves = true, .ready = true},
+        {.slots = 8, .taken = 5, .weight = 3, .serves = true, .ready = true},
+    };
+    assert_int_equal(picked(backends, 2), 1); /* 2 / 1 against 5 / 3 */
+    backends[1].taken = 7;
+    assert_int_equal(picked(backends, 2), 0);
+    backends[0].weight = 0; /* 2 / 8 */
+    assert_int_equal(picked(backends, 2), 0);
+    backends[0] = (struct rd_slots){
+        .slots = UINT32_MAX, .taken = UINT32_MAX - 1, .serves = true, .ready = true};
+    backends[1] = (struct rd_slots){
+        .slots = UINT32_MAX, .taken = 1, .weight = 1, .serves = true, .ready = true};
+    assert_int_equal(picked(backends, 2), 0); /* no overflow: just below 1 against 1 */
+}
+
+static void where_it_failed_comes_last(void **state)
+{
+    (void)state;
+    struct rd_slots backends[] = {
+        {.slots = 9, .serves = true, .ready = true, .failed = true},
+        {.slots = 9, .taken = 8, .serves = true, .ready = true},
+        {.slots = 9, .taken = 1, .serves = true, .ready = true, .failed = true},
+    };
+    assert_int_equal(picked(backends, 3), 1);
+    backends[1].taken = 9;
+    assert_int_equal(picked(backends, 3), 0);
+    backends[0].ready = false;
+    assert_int_equal(picked(backends, 3), 2);
+}
+
 static void ties_are_drawn_evenly(void **state)
 {
     (void)state;
@@ -79,6 +120,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(outcomes),
         cmocka_unit_test(least_loaded_by_share),
+        cmocka_unit_test(weights_stand_for_slots),
+        cmocka_unit_test(where_it_failed_comes_last),
         cmocka_unit_test(ties_are_drawn_evenly),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -380,6 +380,8 @@ static void patience_with_an_engine_ends(void **state)
     STEP(DONE, .job = job, .token = token, .outcome = RD_OUTCOME_OK);
     assert_true(r.stale);
     STEP(SLOT, .backend = 1);
+    assert_int_equal(state_of(next), RD_JOB_QUEUED); /* it has to prove ready first */
+    backend(1, 1, 1);
     assert_int_equal(state_of(next), RD_JOB_LEASING);
 }
 
@@ -455,6 +457,7 @@ static void a_run_of_the_sync_tier(void **state)
     STEP(TICK, .job = 0);
     assert_int_equal(only(RD_ACT_FREE, job)->end, RD_END_CANCELLED);
     STEP(SLOT, .backend = 1);
+    backend(1, 1, 1); /* ready again: out of quarantine */
 
     job = taken_now(1);
     now += 10 * SECOND;
