@@ -134,16 +134,6 @@ static bool is_url(const char *text, size_t len)
     return split(text, len, ALL_SCHEMES, &rest) && (!rd_text_starts(text, "grpc") || *rest == '\0');
 }
 
-const char *rd_config_url_scheme(const char *url)
-{
-    for (size_t i = 0; i < ALL_SCHEMES; i++) {
-        if (rd_text_starts(url, schemes[i])) {
-            return is_url(url, strlen(url)) ? schemes[i] : NULL;
-        }
-    }
-    return NULL;
-}
-
 static bool is_url_path(const char *text, size_t len)
 {
     return len >= 1 && text[0] == '/' && len <= RD_LIMIT_URL && is_url_text(text, len);

@@ -18,7 +18,4 @@ extern const struct rd_yaml_form rd_config_form_tensor;       /* "GUIDANCE_SCALE
 extern const struct rd_yaml_form rd_config_form_server_model; /* "flux_schnell" */
 extern const struct rd_yaml_form rd_config_form_version;      /* "1" */
 
-/* The scheme of an engine's URL, "http://" and so on, when the rest is one too; NULL: no URL. */
-const char *rd_config_url_scheme(const char *url);
-
 #endif

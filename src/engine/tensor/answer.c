@@ -230,9 +230,9 @@ static void end_number(struct rd_answer *answer, const struct rd_mapping_tensor 
     double value = rd_datatype_get_number(row->datatype, part->first);
     if (row->gives == RD_OUTPUT_PROGRESS) {
         if (value >= 0 && value <= 1 && sink->progress != NULL) {
-            sink->progress(sink->ctx, value, (unsigned)(value * answer->generation->steps));
+            sink->progress(sink->ctx, value, (unsigned)(value * answer->generation->steps + 0.5));
         }
-    } else if (value >= 0 && value <= RD_ANSWER_DEVICE_SECONDS_MAX) {
+    } else if (value > 0 && value <= RD_ANSWER_DEVICE_SECONDS_MAX) {
         answer->device_told = true;
         answer->device_ns = (uint64_t)(value * NS_PER_S);
     }

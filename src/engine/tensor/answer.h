@@ -22,9 +22,9 @@
  * After an error only rd_answer_done may be called.
  *
  * In a decoupled answer a picture or preview without elements, or of length 0, means "not yet", so
- * that a model whose framework wants every output in every message can be served. Progress and
- * device seconds that are not finite or out of range count as not told. Tensors that the mapping
- * does not name are ignored. */
+ * that a model whose framework wants every output in every message can be served. Progress out
+ * of 0..1 counts as not told, and so do device seconds that are not above 0. Tensors that the
+ * mapping does not name are ignored. */
 #ifndef RD_ENGINE_TENSOR_ANSWER_H
 #define RD_ENGINE_TENSOR_ANSWER_H
 

@@ -26,7 +26,7 @@ static const struct rd_tensor_info *find(const struct rd_tensor_info *tensors, s
 static void put_names(struct rd_buf *out, const struct rd_tensor_info *tensors, size_t count)
 {
     for (size_t i = 0; i < count && i < 8; i++) {
-        rd_buf_printf(out, "%s%s", i == 0 ? "" : ", ", tensors[i].name);
+        rd_buf_printf(out, "%s%.64s", i == 0 ? "" : ", ", tensors[i].name);
     }
     rd_buf_str(out, count == 0 ? "none" : count > 8 ? ", ..." : "");
 }
@@ -78,8 +78,8 @@ static void check_row(const struct rd_mapping_tensor *row, const char *list,
     const char *datatype = rd_datatype_name(row->datatype);
     const char *start = out->len == 0 ? "" : "; also: ";
     if (strcmp(info->datatype, datatype) != 0) {
-        rd_buf_printf(out, "%s%s %s: the mapping says %s, the server %s; write datatype: %s", start,
-                      list, row->name, datatype, info->datatype, info->datatype);
+        rd_buf_printf(out, "%s%s %s: the mapping says %s, the server %.16s; write datatype: %.16s",
+                      start, list, row->name, datatype, info->datatype, info->datatype);
     } else if (!shape_fits(row, info)) {
         rd_buf_printf(out, "%s%s %s: the mapping says shape %s, the server %s", start, list,
                       row->name, rd_tensor_shape_text(row->shape, row->rank, ours, sizeof ours),
@@ -119,13 +119,14 @@ static void check_filled(const struct rd_mapping *mapping, const struct rd_model
             }
         }
         if (!info->optional && !filled) {
-            rd_buf_printf(out,
-                          "%sinput %s (%s, %s): the model needs it, no row fills it; add one with "
-                          "a field or a value",
-                          out->len == 0 ? "" : "; also: ", info->name, info->datatype,
-                          rd_tensor_shape_text(info->shape, info->rank, shape, sizeof shape));
+            rd_buf_printf(
+                out,
+                "%sinput %.64s (%.16s, %s): the model needs it, no row fills it; add one with "
+                "a field or a value",
+                out->len == 0 ? "" : "; also: ", info->name, info->datatype,
+                rd_tensor_shape_text(info->shape, info->rank, shape, sizeof shape));
         } else if (!info->optional && optional) {
-            rd_buf_printf(out, "%sinput %s: the model needs it always; take away optional: true",
+            rd_buf_printf(out, "%sinput %.64s: the model needs it always; take away optional: true",
                           out->len == 0 ? "" : "; also: ", info->name);
         }
     }
@@ -144,7 +145,7 @@ static void check_version(const struct rd_mapping *mapping,
     }
     rd_buf_printf(out, "version %s: the server has ", mapping->version);
     for (size_t i = 0; i < metadata->versions_count && i < 8; i++) {
-        rd_buf_printf(out, "%s%s", i == 0 ? "" : ", ", metadata->versions[i]);
+        rd_buf_printf(out, "%s%.20s", i == 0 ? "" : ", ", metadata->versions[i]);
     }
 }
 
@@ -162,6 +163,6 @@ rd_err rd_mapping_check_server(const struct rd_mapping *mapping,
     if (out.len == 0) {
         return rd_buf_err(&out);
     }
-    return rd_why_set(why, RD_ERR_CONFIG, "mapping %s, model %s: %s", mapping->name,
+    return rd_why_set(why, RD_ERR_CONFIG, "mapping %s, model %.64s: %s", mapping->name,
                       metadata->name == NULL ? "?" : metadata->name, rd_buf_cstr(&out));
 }

@@ -45,18 +45,18 @@ static const struct rd_mapping_tensor video_inputs[] = {
 };
 
 static const struct rd_mapping_tensor file_outputs[] = {
-    {OUTPUT(IMAGE, BYTES, "image"), ONE},
+    {OUTPUT(IMAGE, BYTES, "image")},
 };
 static const struct rd_mapping_tensor pixels_outputs[] = {
     {OUTPUT(IMAGE, UINT8, "pixels"), PIXELS},
 };
 static const struct rd_mapping_tensor stream_outputs[] = {
-    {OUTPUT(IMAGE, BYTES, "image"), ONE},     {OUTPUT(PROGRESS, FP32, "progress"), ONE},
-    {OUTPUT(PREVIEW, BYTES, "preview"), ONE}, {OUTPUT(DEVICE_SECONDS, FP64, "device_seconds"), ONE},
-    {OUTPUT(DEVICE, BYTES, "device"), ONE},
+    {OUTPUT(IMAGE, BYTES, "image")},     {OUTPUT(PROGRESS, FP32, "progress")},
+    {OUTPUT(PREVIEW, BYTES, "preview")}, {OUTPUT(DEVICE_SECONDS, FP64, "device_seconds")},
+    {OUTPUT(DEVICE, BYTES, "device")},
 };
 static const struct rd_mapping_tensor video_outputs[] = {
-    {OUTPUT(VIDEO, BYTES, "video"), ONE},
+    {OUTPUT(VIDEO, BYTES, "video")},
 };
 
 /* The ensemble of ONNX models that many repositories started from. It always makes 512 x 512. */

@@ -161,6 +161,9 @@ static rd_err make_tensor(struct maker *m, const struct rd_mapping_tensor *row,
     bool ok = true;
     *out = (struct rd_tensor){.name = row->name, .datatype = row->datatype, .rank = row->rank};
     memcpy(out->shape, row->shape, sizeof out->shape);
+    if (value->source != NULL) {
+        return make_picture(m, row, value->source, out);
+    }
     out->head_len = rd_datatype_size(row->datatype);
     switch (rd_tensor_inputs[row->field].kind) {
     case RD_KIND_INTEGER:
@@ -173,10 +176,9 @@ static rd_err make_tensor(struct maker *m, const struct rd_mapping_tensor *row,
         ok = rd_tensor_constant(row, out->head);
         break;
     case RD_KIND_TEXT:
-        break;
     case RD_KIND_PICTURE:
     case RD_KIND_FILE:
-        return make_picture(m, row, value->source, out);
+        break;
     }
     if (row->datatype == RD_DATATYPE_BYTES) {
         text = text == NULL ? "" : text;
