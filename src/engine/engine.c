@@ -11,6 +11,7 @@ const struct rd_engine_ops *rd_engine_find(const char *type, const char *url)
     static const struct rd_engine_ops *const table[] = {
         &rd_engine_builtin_ops,
         &rd_engine_http_ops,
+        &rd_engine_openai_ops,
         &rd_engine_process_ops,
     };
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {

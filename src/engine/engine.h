@@ -140,6 +140,7 @@ struct rd_engine_ops {
 
 extern const struct rd_engine_ops rd_engine_builtin_ops; /* builtin/ */
 extern const struct rd_engine_ops rd_engine_http_ops;    /* http/ */
+extern const struct rd_engine_ops rd_engine_openai_ops;  /* openai/ */
 extern const struct rd_engine_ops rd_engine_process_ops; /* process/ */
 /* The engine for a type and a URL, whose scheme may choose between two; NULL: there is none. */
 const struct rd_engine_ops *rd_engine_find(const char *type, const char *url);
