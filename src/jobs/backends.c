@@ -165,7 +165,7 @@ void rd_jobs_backends_metrics(struct rd_jobs *jobs, struct rd_buf *text)
         uint32_t (*measure)(const struct backend *backend, const struct rd_queue_backend *look);
     } gauges[] = {
         {"render_backend_slots", "Slots of the backend.", measure_slots},
-        {"render_backend_taken", "Slots of the backend that are taken.", measure_taken},
+        {"render_backend_slots_taken", "Slots of the backend that are taken.", measure_taken},
         {"render_backend_ready", "1: the backend would take work.", measure_ready},
         {"render_backend_breaker_state", "Its circuit breaker: 0 closed, 1 open, 2 half open.",
          measure_breaker},
