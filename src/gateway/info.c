@@ -13,7 +13,7 @@ enum { MODELS_BODY_MAX = 4 << 20, METRICS_BODY_MAX = 4 << 20 };
 
 static bool available(void *ctx, const struct rd_model *model, enum rd_backend_kind kind)
 {
-    return rd_runtime_serves(ctx, model, kind);
+    return rd_runtime_can(ctx, model, kind).tasks != 0;
 }
 
 void rd_info_models(struct rd_call *call)
@@ -95,27 +95,6 @@ void rd_info_ready(struct rd_call *call)
     rd_reply_json(call, ready ? 200 : 503, &body);
 }
 
-/* The lines of a metric stand together, or Prometheus does not know what they belong to. */
-static void write_slots(struct rd_call *call, struct rd_buf *out)
-{
-    const struct rd_runtime *runtime = call->runtime;
-    rd_buf_str(out, "# HELP render_backend_slots slots of a backend\n"
-                    "# TYPE render_backend_slots gauge\n");
-    for (size_t i = 0; i < runtime->backends_count; i++) {
-        const struct rd_engine_config *engine = &runtime->backends[i].config->engine;
-        rd_buf_printf(out, "render_backend_slots{backend=\"%s\"} %u\n", engine->name,
-                      engine->slots);
-    }
-    rd_buf_str(out, "# HELP render_backend_slots_taken slots of a backend in use\n"
-                    "# TYPE render_backend_slots_taken gauge\n");
-    for (size_t i = 0; i < runtime->backends_count; i++) {
-        const struct rd_backend *backend = &runtime->backends[i];
-        rd_buf_printf(out, "render_backend_slots_taken{backend=\"%s\"} %u\n",
-                      backend->config->engine.name,
-                      rd_jobs_backend_taken(call->gateway->jobs, backend->number));
-    }
-}
-
 static void write_gauges(struct rd_call *call, struct rd_buf *out)
 {
     struct rd_gateway *gateway = call->gateway;
@@ -140,7 +119,6 @@ static void write_gauges(struct rd_call *call, struct rd_buf *out)
     for (size_t i = 0; i < sizeof gauges / sizeof gauges[0]; i++) {
         rd_metrics_line(out, gauges[i].name, "gauge", gauges[i].help, gauges[i].value);
     }
-    write_slots(call, out);
 }
 
 void rd_info_metrics(struct rd_call *call)

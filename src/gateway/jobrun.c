@@ -59,6 +59,7 @@ static void read_row(void *ctx, const struct rd_job_row *row)
     (void)snprintf(run->request_id, sizeof run->request_id, "%s", row->request_id);
     rd_err err = rd_submission_read(run, row->request, row->request_len, NULL, row->seed,
                                     &submission, &problems);
+    run->priority = (unsigned)submission.lane + 1;
     rd_submission_done(&submission);
     if (err != RD_OK) { /* the catalogue or the configuration has changed since it was accepted */
         note(order, err, &problems);
@@ -182,16 +183,11 @@ static void host_broken(void *ctx)
     atomic_store(&gateway->broken, true); /* main looks, and stops */
 }
 
-rd_err rd_jobrun_backends(struct rd_gateway *gateway, struct rd_runtime *fresh,
-                          const struct rd_runtime *old)
+/* The queue hears of all this only with rd_jobs_reloaded. */
+static rd_err number_backends(struct rd_gateway *gateway, struct rd_runtime *fresh)
 {
     enum { LEASE_GRACE_S = 30, LEASE_UNKNOWN_S = 3600 };
     const uint64_t second_ns = 1000000000;
-    uint32_t number;
-    for (size_t i = 0; old != NULL && i < old->backends_count; i++) {
-        const struct rd_jobs_backend gone = {.name = old->backends[i].config->engine.name};
-        RD_TRY(rd_jobs_backend(gateway->jobs, &gone, &number));
-    }
     for (size_t i = 0; i < fresh->backends_count; i++) {
         struct rd_backend *backend = &fresh->backends[i];
         const struct rd_engine_config *engine = &backend->config->engine;
@@ -199,10 +195,41 @@ rd_err rd_jobrun_backends(struct rd_gateway *gateway, struct rd_runtime *fresh,
         uint64_t lease = engine->timeout_ms == 0
                              ? LEASE_UNKNOWN_S * second_ns
                              : engine->timeout_ms * (second_ns / 1000) + LEASE_GRACE_S * second_ns;
-        const struct rd_jobs_backend known = {
-            .name = engine->name, .slots = engine->slots, .lease_ns = lease};
+        const struct rd_jobs_backend known = {.name = engine->name,
+                                              .slots = engine->slots,
+                                              .weight = backend->config->weight,
+                                              .lease_ns = lease};
         RD_TRY(rd_jobs_backend(gateway->jobs, &known, &backend->number));
     }
+    return RD_OK;
+}
+
+/* Those that are gone retire after the others have taken over: what serves a model is never less
+ * than in one of the two. A run that was given to one of them in between goes on elsewhere. */
+static void retire(struct rd_gateway *gateway, const struct rd_runtime *old,
+                   struct rd_runtime *fresh)
+{
+    for (size_t i = 0; i < old->backends_count; i++) {
+        const struct rd_jobs_backend gone = {.name = old->backends[i].config->engine.name};
+        uint32_t number;
+        if (rd_runtime_backend(fresh, old->backends[i].number) == NULL &&
+            rd_jobs_backend(gateway->jobs, &gone, &number) != RD_OK) {
+            rd_log(RD_LOG_ERROR, "a backend that is gone cannot retire", NULL); /* cannot be */
+        }
+    }
+}
+
+rd_err rd_jobrun_switch(struct rd_gateway *gateway, struct rd_runtime *fresh)
+{
+    RD_TRY(number_backends(gateway, fresh));
+    pthread_mutex_lock(&gateway->runtime_lock);
+    struct rd_runtime *old = gateway->runtime;
+    gateway->runtime = fresh;
+    pthread_mutex_unlock(&gateway->runtime_lock);
+    rd_jobs_reloaded(gateway->jobs);
+    retire(gateway, old, fresh);
+    rd_jobs_reloaded(gateway->jobs);
+    rd_runtime_unref(old);
     return RD_OK;
 }
 
@@ -217,6 +244,7 @@ rd_err rd_jobrun_open(struct rd_gateway *gateway, struct rd_why *why)
                 .retry_first_ns = 1000000000,
                 .retry_max_ns = 60 * (uint64_t)1000000000,
                 .stop_patience_ns = 30 * (uint64_t)1000000000,
+                .deadline_ns = config->jobs_deadline_ms * (uint64_t)1000000,
             },
         .host = {gateway, host_run, host_serves, host_ready, host_limits, host_tick, host_message,
                  host_broken},
@@ -226,5 +254,5 @@ rd_err rd_jobrun_open(struct rd_gateway *gateway, struct rd_why *why)
     };
     RD_TRY(rd_waits_new(&gateway->waits));
     RD_TRY(rd_jobs_open(&options, &gateway->jobs, why));
-    return rd_jobrun_backends(gateway, gateway->runtime, NULL);
+    return number_backends(gateway, gateway->runtime);
 }

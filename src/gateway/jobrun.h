@@ -9,9 +9,7 @@
 /* Opens gateway->waits and gateway->jobs with the backends of gateway->runtime. Nothing runs before
  * rd_jobs_go. */
 rd_err rd_jobrun_open(struct rd_gateway *gateway, struct rd_why *why) RD_MUST;
-/* Numbers the backends of `fresh`; those of `old` (or NULL) that it no longer has retire. Before
- * `fresh` becomes current; rd_jobs_reloaded follows when it is. */
-rd_err rd_jobrun_backends(struct rd_gateway *gateway, struct rd_runtime *fresh,
-                          const struct rd_runtime *old) RD_MUST;
+/* `fresh` becomes gateway->runtime, whose reference it takes; on failure nothing has changed. */
+rd_err rd_jobrun_switch(struct rd_gateway *gateway, struct rd_runtime *fresh) RD_MUST;
 
 #endif

@@ -41,6 +41,8 @@ enum {
     CANCEL_MS_MAX = RD_LIMIT_FETCH_TOTAL_MS + 5000, /* the longest thing that nothing can cancel */
     RETENTION_EVERY_MS = 3600 * 1000,
     COMPACT_DEAD_PERCENT = 50,
+    RELOAD_SETTLE_MS = 80,  /* a reload takes 100 ms at most */
+    START_SETTLE_MS = 1000, /* so that the first request does not come before the first probe */
     POOL_THREADS = 4,
     FETCH_THREADS = 16,
 };
@@ -62,30 +64,26 @@ static void complain(const char *what, const struct rd_why *why)
 static void reload(struct rd_gateway *gateway, const char *config_path)
 {
     struct rd_runtime *fresh = NULL;
-    struct rd_why why = {.text = ""};
-    rd_err err = rd_runtime_load(config_path, &fresh, &why);
+    struct rd_why why = {.text = "out of memory, or too many engine names since start"};
+    const uint64_t started_ns = rd_clock_mono_ns();
+    rd_err err = rd_runtime_load(config_path, gateway->runtime, &fresh, &why);
+    if (err == RD_OK) {
+        rd_runtime_settle(fresh, RELOAD_SETTLE_MS);
+        const struct rd_fetch_options webhooks = rd_webhooks_options(fresh->config);
+        err = rd_webhook_configure(gateway->webhooks, &webhooks);
+        err = err == RD_OK ? rd_jobrun_switch(gateway, fresh) : err;
+    }
     if (err != RD_OK) {
+        rd_runtime_unref(fresh);
         atomic_fetch_add(&gateway->metrics.reloads_failed, 1);
         complain("reload refused; the old configuration stays", &why);
         return;
     }
-    const struct rd_fetch_options webhooks = rd_webhooks_options(fresh->config);
-    if (rd_jobrun_backends(gateway, fresh, gateway->runtime) != RD_OK ||
-        rd_webhook_configure(gateway->webhooks, &webhooks) != RD_OK) {
-        rd_runtime_unref(fresh);
-        complain("reload refused; the old configuration stays",
-                 &(struct rd_why){.text = "out of memory, or too many engine names since start"});
-        return;
-    }
     rd_log_configure(fresh->config->log_level, fresh->config->log_format);
-    pthread_mutex_lock(&gateway->runtime_lock);
-    struct rd_runtime *old = gateway->runtime;
-    gateway->runtime = fresh;
-    pthread_mutex_unlock(&gateway->runtime_lock);
-    rd_jobs_reloaded(gateway->jobs);
-    rd_runtime_unref(old);
     atomic_fetch_add(&gateway->metrics.reloads_ok, 1);
-    rd_log(RD_LOG_INFO, "reloaded", NULL);
+    const uint64_t ns = rd_clock_mono_ns() - started_ns;
+    rd_log(RD_LOG_INFO, "reloaded",
+           (struct rd_log_field[]){RD_LOG_NUM("ms", (double)(ns / 1000) / 1000), RD_LOG_END});
 }
 
 /* Retention and compaction: rare, and on the one thread that serves nobody. */
@@ -141,6 +139,7 @@ static bool serve(struct rd_gateway *gateway, const struct rd_gateway_options *o
             reload(gateway, options->config);
         }
         rd_runtime_collect();
+        rd_runtime_log_health(gateway->runtime);
         keep_signer(gateway, &signer_lost);
         bool objects = rd_cas_healthy(gateway->cas);
         if (!objects || !rd_store_healthy(gateway->store) || atomic_load(&gateway->broken)) {
@@ -227,7 +226,7 @@ static rd_err start_parts(struct rd_gateway *gateway, const struct rd_gateway_op
 {
     struct rd_data_paths paths;
     RD_TRY(rd_data_prepare(options->data, &paths, why));
-    RD_TRY(rd_runtime_load(options->config, &gateway->runtime, why));
+    RD_TRY(rd_runtime_load(options->config, NULL, &gateway->runtime, why));
     const struct rd_config *config = gateway->runtime->config;
     rd_log_configure(config->log_level, config->log_format);
     RD_TRY(rd_store_open(options->data, &gateway->store, why));
@@ -356,6 +355,7 @@ static int run_gateway(const struct rd_gateway_options *options)
     err = err == RD_OK ? listen_http(gateway, options, &why) : err;
     err = err == RD_OK ? start_queue(gateway, &why) : err;
     if (err == RD_OK) {
+        rd_runtime_settle(gateway->runtime, START_SETTLE_MS);
         rd_jobs_go(gateway->jobs);
     }
     err = err == RD_OK ? rd_http_serve(gateway->http, &app, &why) : err;

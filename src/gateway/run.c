@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/limits.h"
+#include "base/log.h"
 #include "base/text.h"
 
 enum { STATEMENT_MAX = 65536 };
@@ -23,6 +24,7 @@ struct rd_run *rd_run_new(struct rd_gateway *gateway, struct rd_runtime *runtime
     }
     run->gateway = gateway;
     run->runtime = runtime;
+    run->priority = RD_LANE_NORMAL + 1;
     atomic_fetch_add(&runtime->references, 1);
     rd_arena_init(&run->arena, RD_REQUEST_ARENA_MAX);
     for (unsigned i = 0; i < RD_LIMIT_COUNT; i++) {
@@ -32,13 +34,24 @@ struct rd_run *rd_run_new(struct rd_gateway *gateway, struct rd_runtime *runtime
     return run;
 }
 
+/* Nothing was delivered. */
+static void drop_outputs(struct rd_run *run)
+{
+    for (unsigned i = 0; i < RD_LIMIT_COUNT; i++) {
+        struct rd_output *output = &run->outputs[i];
+        rd_cas_abort(RD_STEAL(output->writer));
+        rd_media_check_free(RD_STEAL(output->check));
+        output->sealed = false;
+    }
+}
+
 void rd_run_free(struct rd_run *run)
 {
     if (run == NULL) {
         return;
     }
+    drop_outputs(run);
     for (unsigned i = 0; i < RD_LIMIT_COUNT; i++) {
-        rd_cas_abort(run->outputs[i].writer);
         rd_buf_done(&run->outputs[i].statement);
     }
     rd_sources_done(&run->sources);
@@ -171,8 +184,15 @@ static void committed(void *ctx, rd_err err)
 static rd_err on_begin(void *ctx, unsigned index, enum rd_media media, uint64_t size_hint)
 {
     struct rd_run *run = ctx;
-    if (index >= run->generation->count || media != run->generation->media) {
+    const struct rd_generation *generation = run->generation;
+    if (index >= generation->count || media != generation->media ||
+        run->outputs[index].writer != NULL) {
         return rd_why_set(&run->why, RD_ERR_BACKEND_FAILED, "the engine broke its contract");
+    }
+    if (!run->trusted) {
+        const struct rd_media_expected expected = {media, generation->format->width,
+                                                   generation->format->height};
+        RD_TRY(rd_media_check_new(&expected, &run->outputs[index].check));
     }
     return rd_cas_begin(run->gateway->cas, run->owner, size_hint, &run->outputs[index].writer);
 }
@@ -180,13 +200,21 @@ static rd_err on_begin(void *ctx, unsigned index, enum rd_media media, uint64_t 
 static rd_err on_data(void *ctx, unsigned index, const void *bytes, size_t len)
 {
     struct rd_run *run = ctx;
-    return rd_cas_data(run->outputs[index].writer, bytes, len);
+    struct rd_output *output = &run->outputs[index];
+    if (output->check != NULL) {
+        RD_TRY(rd_media_check_feed(output->check, bytes, len, &run->why));
+    }
+    return rd_cas_data(output->writer, bytes, len);
 }
 
 static rd_err on_end(void *ctx, unsigned index)
 {
     struct rd_run *run = ctx;
     struct rd_output *output = &run->outputs[index];
+    if (output->check != NULL) {
+        RD_TRY(rd_media_check_finish(output->check, &run->why));
+        rd_media_check_free(RD_STEAL(output->check));
+    }
     output->size = rd_cas_written(output->writer);
     RD_TRY(rd_cas_seal(output->writer, &output->hash));
     output->sealed = true;
@@ -272,6 +300,47 @@ static void commit_all(struct rd_run *run)
     settle(run, RD_OK);
 }
 
+/* ---- attempts ---- */
+
+static void attempt(struct rd_run *run);
+
+/* For the operator: the client is told of the last attempt only. */
+static void log_attempt(const struct rd_run *run, rd_err err, bool again)
+{
+    const struct rd_log_field fields[] = {
+        RD_LOG_STR("request_id", run->request_id),
+        RD_LOG_STR("backend", run->backend == NULL ? NULL : run->backend->config->engine.name),
+        RD_LOG_STR("code", rd_err_info(err)->code),
+        RD_LOG_STR("why", run->why.text[0] == '\0' ? NULL : run->why.text),
+        RD_LOG_STR("then", again ? "on another backend" : NULL),
+        RD_LOG_END,
+    };
+    rd_log(RD_LOG_WARN, "attempt failed", fields);
+}
+
+/* A client's run gives its slot back as soon as the engine is free; a job keeps it until its
+ * outcome is settled, because the queue orders it so. True: it goes on elsewhere. */
+static bool leave_slot(struct rd_run *run, rd_err err)
+{
+    const struct rd_jobs_outcome outcome = {
+        .outcome = outcome_of(run, err),
+        .verdict = verdict_of(run, err),
+        .err = err,
+        .device_ns = run->report.device_ns,
+    };
+    const struct rd_jobs_slot old = run->slot;
+    struct rd_jobs_slot other;
+    bool again = rd_jobs_done(run->gateway->jobs, &old, &outcome, &other);
+    rd_jobs_slot_free(run->gateway->jobs, old.backend);
+    if (again) {
+        log_attempt(run, err, true);
+        pthread_mutex_lock(&run->lock);
+        run->slot = other;
+        pthread_mutex_unlock(&run->lock);
+    }
+    return again;
+}
+
 static void on_done(void *ctx, rd_err err, const struct rd_why *why,
                     const struct rd_engine_report *report)
 {
@@ -281,20 +350,21 @@ static void on_done(void *ctx, rd_err err, const struct rd_why *why,
     run->engine_done = true;
     bool clients = atomic_load(&run->whose) == RD_RUN_CLIENTS;
     pthread_mutex_unlock(&run->lock);
-    run->engine_ns = rd_clock_mono_ns() - run->engine_started_ns;
+    uint64_t now = rd_clock_mono_ns();
+    run->engine_ns = now - run->engine_started_ns;
     run->report = *report;
+    if (err == RD_OK && run->slot.deadline_ns != 0 && now > run->slot.deadline_ns) {
+        err = rd_why_set(&run->why, RD_ERR_BACKEND_TIMEOUT, "it was done after the job's deadline");
+    }
     if (err != RD_OK && why != NULL && run->why.text[0] == '\0') {
         run->why = *why;
     }
-    /* A client's run gives its slot back as soon as the engine is free; a job keeps it until its
-     * outcome is settled, because the queue orders it so. */
-    if (clients) {
-        const struct rd_jobs_outcome outcome = {.outcome = outcome_of(run, err),
-                                                .verdict = verdict_of(run, err),
-                                                .err = err,
-                                                .device_ns = report->device_ns};
-        (void)rd_jobs_done(run->gateway->jobs, &run->slot, &outcome, NULL);
-        rd_jobs_slot_free(run->gateway->jobs, run->slot.backend);
+    if (clients && leave_slot(run, err)) {
+        attempt(run);
+        return;
+    }
+    if (!clients && verdict_of(run, err) == RD_VERDICT_BAD) {
+        log_attempt(run, err, false);
     }
     if (err != RD_OK) {
         settle(run, err);
@@ -303,8 +373,6 @@ static void on_done(void *ctx, rd_err err, const struct rd_why *why,
     commit_all(run);
 }
 
-/* ---- start and stop ---- */
-
 /* The engine was not started at all. */
 static void not_started(struct rd_run *run, rd_err err)
 {
@@ -312,27 +380,39 @@ static void not_started(struct rd_run *run, rd_err err)
     on_done(run, err, NULL, &nothing);
 }
 
-void rd_run_start(struct rd_run *run)
+/* The backend of the slot: as it is now, and if a reload took it away in between, as it was when
+ * the request came. */
+static rd_err find_backend(struct rd_run *run)
 {
-    atomic_store(&run->pending, 2); /* the engine's done(), and this function's end */
-    run->started_ms = rd_clock_wall_ms();
-    run->engine_started_ns = rd_clock_mono_ns();
-    /* As it is now, and if a reload took it away in between, as it was when the request came. */
-    run->engine_runtime = rd_gateway_runtime(run->gateway);
-    run->backend = rd_runtime_backend(run->engine_runtime, run->slot.backend);
-    if (run->backend == NULL) {
-        run->backend = rd_runtime_backend(run->runtime, run->slot.backend);
+    struct rd_runtime *runtime = rd_gateway_runtime(run->gateway);
+    struct rd_backend *backend = rd_runtime_backend(runtime, run->slot.backend);
+    if (backend == NULL) {
+        backend = rd_runtime_backend(run->runtime, run->slot.backend);
     }
-    if (run->backend == NULL) {
-        not_started(run, RD_ERR_NOT_READY);
-        settle(run, RD_OK);
-        return;
+    struct rd_engine_capabilities can = {.trusted = false};
+    if (backend != NULL) {
+        char model[RD_MODEL_NAME_MAX];
+        (void)snprintf(model, sizeof model, "%s/%s", run->model->family, run->model->name);
+        backend->ops->capabilities(backend->engine, model, &can);
     }
+    pthread_mutex_lock(&run->lock);
+    struct rd_runtime *old = run->engine_runtime;
+    run->engine_runtime = runtime;
+    run->backend = backend;
+    run->trusted = can.trusted;
+    pthread_mutex_unlock(&run->lock);
+    rd_runtime_unref(old);
+    return backend == NULL ? RD_ERR_NOT_READY : RD_OK;
+}
+
+static rd_err start_engine(struct rd_run *run)
+{
     const struct rd_engine_job job = {
         .generation = run->generation,
         .request_id = run->request_id,
         .traceparent = run->traceparent[0] == '\0' ? NULL : run->traceparent,
         .deadline_mono_ns = run->slot.deadline_ns,
+        .priority = run->priority,
         .sink = {.ctx = run,
                  .progress = on_progress,
                  .preview = on_preview,
@@ -344,15 +424,37 @@ void rd_run_start(struct rd_run *run)
     struct rd_engine_run *started = NULL;
     pthread_mutex_lock(&run->lock);
     run->engine_started = true;
+    run->engine_done = false;
     rd_err err = run->stopped ? RD_ERR_CANCELLED
                               : run->backend->ops->start(run->backend->engine, &job, &started);
     if (err == RD_OK) {
         run->engine_run = started; /* on_done waits for the lock before it clears this */
     }
     pthread_mutex_unlock(&run->lock);
+    return err;
+}
+
+/* On the backend of run->slot. An engine that refuses at once brings it to another one from inside
+ * here: as often as the queue lets it be tried, which is four times. */
+static void attempt(struct rd_run *run)
+{
+    drop_outputs(run);
+    run->why.text[0] = '\0';
+    run->started_ms = rd_clock_wall_ms();
+    rd_err err = find_backend(run);
+    err = err == RD_OK ? start_engine(run) : err;
     if (err != RD_OK) {
         not_started(run, err);
     }
+}
+
+/* ---- start and stop ---- */
+
+void rd_run_start(struct rd_run *run)
+{
+    atomic_store(&run->pending, 2); /* the engine's done(), and this function's end */
+    run->engine_started_ns = rd_clock_mono_ns();
+    attempt(run);
     settle(run, RD_OK);
 }
 

@@ -6,21 +6,26 @@
  * answers to the queue instead.
  *
  *   make, parse, load        the request becomes a struct rd_generation in the run's own arena
- *   start                    the engine delivers bytes into the store            engine's thread
+ *   start                    the engine delivers bytes into the store; each is looked at on its way
+ *                            (media/check.h) unless the engine is trusted         engine's thread
  *   commit                   statements written, outputs committed together      engine's thread
  *   over                     `done` for a client, rd_jobs_done for the queue     store's committer
  *
- * Nothing of a run that failed is stored. `pending` counts what the end waits for: the engine's
- * done() and each commit; whoever brings it to zero ends it. */
+ * A client's run whose backend fails may get a slot on another one (rd_jobs_done): what it
+ * delivered is dropped, and it starts there with the same generation. A job's attempts are runs of
+ * their own. Nothing of a run that failed is stored. `pending` counts what the end waits for: the
+ * engine's done() and each commit; whoever brings it to zero ends it. */
 #ifndef RD_GATEWAY_RUN_H
 #define RD_GATEWAY_RUN_H
 
 #include "gateway/gateway.h"
 #include "gateway/sources.h"
+#include "media/check.h"
 
 struct rd_output {
     struct rd_run *run;
     struct rd_cas_writer *writer; /* owned until committed */
+    struct rd_media_check *check; /* owned; NULL: the engine is trusted */
     struct rd_buf statement;
     struct rd_hash hash;
     uint64_t size;
@@ -41,8 +46,7 @@ struct rd_run {
     enum rd_media media;
     struct rd_generation *generation;
     struct rd_sources sources;
-    struct rd_jobs_slot slot;
-    struct rd_backend *backend;
+    unsigned priority; /* as the engine is told: 1 high, 2 normal, 3 low */
 
     /* A client's run: called once when it is over, on any thread. Not called once it is the
      * queue's; then the run frees itself. */
@@ -50,15 +54,19 @@ struct rd_run {
     void *ctx;
 
     _Atomic int whose;    /* enum rd_run_whose */
-    pthread_mutex_t lock; /* of the next four */
+    pthread_mutex_t lock; /* of the next six; an attempt sets them anew */
+    struct rd_jobs_slot slot;
+    struct rd_backend *backend;
     struct rd_engine_run *engine_run;
     bool engine_started, engine_done, stopped;
+    bool trusted; /* the backend's engine is */
 
     _Atomic int pending;
     _Atomic int err; /* enum rd_err: the first that came */
     struct rd_why why;
-    struct rd_engine_report report;
-    uint64_t started_ms, engine_started_ns, engine_ns;
+    struct rd_engine_report report; /* of the last attempt, and so are these: */
+    uint64_t started_ms;
+    uint64_t engine_started_ns, engine_ns; /* of all of them */
     struct rd_output outputs[RD_LIMIT_COUNT];
 };
 

@@ -56,9 +56,9 @@ def png_chunk(kind, data):
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def png_of_size(size):
+def png_of_size(size, width=64, height=48):
     """A sound PNG of exactly `size` bytes: text chunks fill it up."""
-    base = picture()
+    base = picture(width, height)
     fill, chunks = size - len(base), []
     while fill > 0:  # libpng takes no text chunk over 8 MB
         part = fill if fill <= 5_000_000 else 4_000_000
