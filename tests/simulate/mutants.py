@@ -14,8 +14,8 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 CORE = ROOT / "src/core"
-SOURCES = ["admission.c", "bucket.c", "lanes.c", "queue.c", "queue_admit.c", "queue_check.c", "queue_fair.c",
-           "queue_look.c", "queue_timer.c"]
+SOURCES = ["admission.c", "breaker.c", "bucket.c", "lanes.c", "queue.c", "queue_admit.c", "queue_backend.c",
+           "queue_check.c", "queue_fair.c", "queue_look.c", "queue_timer.c"]
 SEEDS = 4000
 
 MUTANTS = {
@@ -23,8 +23,8 @@ MUTANTS = {
     "any token will do": ("queue.c", "it->token == event->token && ", ""),
     "a cancelled lease still runs": (
         "queue.c",
-        "    queue->jobs[job].token = 0;\n    queue->backends",
-        "    queue->backends"),
+        "    queue->jobs[job].token = 0;\n    rd_queue_release(queue, job, RD_VERDICT_SAYS_NOTHING);\n",
+        "    rd_queue_release(queue, job, RD_VERDICT_SAYS_NOTHING);\n"),
     "heartbeats are not heard": (
         "queue.c",
         "    ret->stale = !holds(queue, event, RD_JOB_RUNNING, RD_JOB_STOPPING);\n    if (ret->stale ||",
@@ -47,7 +47,7 @@ MUTANTS = {
         "        stop_running"),
     "a lease that was not written keeps its slot": (
         "queue.c",
-        "    queue->backends[queue->jobs[job].backend].taken--;\n",
+        "    rd_queue_on_slot(queue, queue->jobs[job].backend);\n",
         ""),
     "a lease that was not written counts": ("queue.c", "    queue->jobs[event->job].attempt--;\n", ""),
     "one attempt too many": (
@@ -65,15 +65,15 @@ MUTANTS = {
         "    if (stopping && event->outcome != RD_OUTCOME_OK) {"),
     "failures are final": (
         "queue.c",
-        "        again(queue, job, RD_END_ERROR, ret); /*",
+        "        again(queue, job, RD_END_ERROR, event->verdict, ret); /*",
         "        rd_queue_finish(queue, job, RD_END_ERROR, ret); /*"),
     "final failures are repeated": (
         "queue.c",
-        "event->outcome == RD_OUTCOME_FAILED) {\n        rd_queue_finish(",
-        "event->outcome == RD_OUTCOME_FAILED) {\n        again("),
+        "event->outcome == RD_OUTCOME_FAILED) {\n        rd_queue_finish(queue, job, RD_END_ERROR, ret);",
+        "event->outcome == RD_OUTCOME_FAILED) {\n        again(queue, job, RD_END_ERROR, event->verdict, ret);"),
     "the device time is forgotten": (
         "queue.c",
-        "    ret->actions[ret->count - 1].device_ns = event->device_ns;\n",
+        "    ret->actions[0].device_ns = event->device_ns;",
         ""),
     "a number is free before its end is written": (
         "queue.c",
@@ -83,7 +83,7 @@ MUTANTS = {
         "queue.c",
         "queue->jobs[job].state == RD_JOB_ENDING) {\n        rd_queue_job_free(queue, job);",
         "queue->jobs[job].state == RD_JOB_ENDING) {\n"),
-    "no time for another try, but tried": ("queue.c", "!it->durable || too_late ||", "!it->durable ||"),
+    "no time for another try, but tried": ("queue.c", "waits_until(it) <= queue->now_ns || it->attempt", "it->attempt"),
     # cancel, ttl, patience
     "an early cancel is forgotten": ("queue.c", "        it->cancel = true;\n", ""),
     "a cancel is not written": (
@@ -100,8 +100,8 @@ MUTANTS = {
         "RD_QUEUE_NEVER"),
     "no ttl in the queue": (
         "queue.c",
-        "    rd_queue_timer_set(queue, job, queue->jobs[job].expires_ns);\n",
-        "    rd_queue_timer_set(queue, job, RD_QUEUE_NEVER);\n"),
+        "    rd_queue_timer_set(queue, job, waits_until(&queue->jobs[job]));\n    rd_queue_wait_push",
+        "    rd_queue_timer_set(queue, job, queue->jobs[job].deadline_ns);\n    rd_queue_wait_push"),
     "no ttl in a pause": ("queue.c", "due_ns < it->expires_ns ? due_ns : it->expires_ns", "due_ns"),
     "the clock may go back": ("queue.c", "queue->now_ns < now_ns ? now_ns : queue->now_ns", "now_ns"),
     "the next tick is too late": (
@@ -197,12 +197,15 @@ MUTANTS = {
     "new limits reach only new jobs": ("queue_admit.c", "    rd_queue_tenant_sync(queue, event->tenant);\n", ""),
     # backends
     "backends that are not ready get work": (
-        "queue.c",
+        "queue_backend.c",
         "    backend->ready = event->ready && event->slots != 0;",
         "    backend->ready = event->slots != 0;"),
-    "a retired backend still serves": ("queue.c", "i < RD_QUEUE_CLASS_WORDS && event->slots == 0; i++", "false; i++"),
+    "a retired backend still serves": (
+        "queue_backend.c",
+        "i < RD_QUEUE_CLASS_WORDS && event->slots == 0; i++",
+        "false; i++"),
     "one slot too many": (
-        "queue_fair.c",
+        "queue_backend.c",
         "        slots[i].taken = backend->taken;",
         "        slots[i].taken = backend->taken - (backend->taken > 2);"),
     "free slots wait for the next event": (
@@ -210,6 +213,145 @@ MUTANTS = {
         "    give_slots(queue, ret);\n    ret->more",
         "    if (event->kind != RD_EV_SLOT) {\n        give_slots(queue, ret);\n    }\n    ret->more"),
     "there is always no more": ("queue.c", "    ret->more = !has_room(ret);", "    ret->more = false;"),
+    "weights do not matter": ("queue_backend.c", "        slots[i].weight = backend->weight;", "        slots[i].weight = 0;"),
+    "loads do not matter": ("admission.c", "return left < right ? -1 : left > right;", "return 0 * (left < right);"),
+    "a reload forgets weights": ("queue_backend.c", "    backend->weight = event->weight;\n", ""),
+    # breakers
+    "breakers are not asked": (
+        "queue_backend.c",
+        "           rd_breaker_ready(&backend->breaker, queue->now_ns);",
+        "           true;"),
+    "results are not told to breakers": (
+        "queue_backend.c",
+        "        rd_breaker_record(&it->breaker, queue->now_ns, permit, verdict == RD_VERDICT_GOOD);",
+        "        (void)permit;"),
+    "results are told twice": (
+        "queue_backend.c",
+        "        rd_breaker_record(&it->breaker, queue->now_ns, permit, verdict == RD_VERDICT_GOOD);",
+        "        rd_breaker_record(&it->breaker, queue->now_ns, permit, verdict == RD_VERDICT_GOOD);\n"
+        "        rd_breaker_record(&it->breaker, queue->now_ns, permit, verdict == RD_VERDICT_GOOD);"),
+    "permits are not given back": ("queue_backend.c", "        rd_breaker_cancel(&it->breaker, permit);\n", ""),
+    "permits are given back twice": (
+        "queue_backend.c",
+        "        rd_breaker_cancel(&it->breaker, permit);\n",
+        "        rd_breaker_cancel(&it->breaker, permit);\n        rd_breaker_cancel(&it->breaker, permit);\n"),
+    "bad is good": ("queue_backend.c", "permit, verdict == RD_VERDICT_GOOD);", "permit, true);"),
+    "what says nothing is bad": (
+        "queue_backend.c",
+        "    if (verdict == RD_VERDICT_SAYS_NOTHING) {",
+        "    if (false) {"),
+    "a lost lease says nothing": (
+        "queue.c",
+        "stop_running(queue, job, ran_ns, RD_VERDICT_BAD);",
+        "stop_running(queue, job, ran_ns, RD_VERDICT_SAYS_NOTHING);"),
+    "a lease that was not written is bad": (
+        "queue.c",
+        "    rd_queue_release(queue, job, RD_VERDICT_SAYS_NOTHING);",
+        "    rd_queue_release(queue, job, RD_VERDICT_BAD);"),
+    "a cancelled run is bad": (
+        "queue.c",
+        "        stop_running(queue, job, ran_ns, RD_VERDICT_SAYS_NOTHING);",
+        "        stop_running(queue, job, ran_ns, RD_VERDICT_BAD);"),
+    "late results are told to breakers": (
+        "queue.c",
+        "    ret->stale = !holds(queue, event, RD_JOB_RUNNING, RD_JOB_STOPPING);\n    if (ret->stale) {\n        return;",
+        "    ret->stale = !holds(queue, event, RD_JOB_RUNNING, RD_JOB_STOPPING);\n    if (ret->stale) {\n"
+        "        struct backend *b = &queue->backends[1];\n"
+        "        if (b->known && event->device_ns != 0) {\n"
+        "            rd_breaker_record(&b->breaker, queue->now_ns, b->breaker.period, true);\n        }\n        return;"),
+    "nobody comes back to an open breaker": (
+        "queue.c",
+        "    if (queue->breakers_next_ns < ret->next_ns) {",
+        "    if (false) {"),
+    "half open for ever": (
+        "queue_backend.c",
+        "            (void)rd_breaker_allow(breaker, queue->now_ns); /* no permit: it opens */\n",
+        ""),
+    "a breaker that opened is not planned for": (
+        "queue_backend.c",
+        "        rd_breaker_record(&it->breaker, queue->now_ns, permit, verdict == RD_VERDICT_GOOD);\n    }\n"
+        "    if (it->breaker.period != period) {",
+        "        rd_breaker_record(&it->breaker, queue->now_ns, permit, verdict == RD_VERDICT_GOOD);\n    }\n"
+        "    if (false && period != 0) {"),
+    "a reload forgets the breaker": ("queue_backend.c", "    if (!backend->known) {", "    if (true) {"),
+    # elsewhere
+    "backends where it failed are as good as others": (
+        "queue_backend.c",
+        "        slots[i].failed = job != 0 && has_failed(queue, job, i + 1);",
+        "        slots[i].failed = false;"),
+    "only the last failure is remembered": (
+        "queue_backend.c",
+        "        it->failed[i] = it->failed[i - 1];",
+        "        it->failed[i] = 0;"),
+    "failures are not remembered": ("queue_backend.c", "    it->failed[0] = it->backend;\n", ""),
+    "where it failed is elsewhere": (
+        "queue_backend.c",
+        " != RD_ADMISSION_TAKE ||\n        has_failed(queue, job, backend)) {",
+        " != RD_ADMISSION_TAKE) {"),
+    "a pause though another could take it": (
+        "queue.c",
+        "        rd_queue_elsewhere(queue, job, &backend)) {",
+        "        it->attempt > 1 && rd_queue_elsewhere(queue, job, &backend)) {"),
+    "elsewhere though nobody is to blame": (
+        "queue.c",
+        "    if (verdict == RD_VERDICT_BAD && rd_queue_may_start(",
+        "    if (rd_queue_may_start("),
+    "sync runs fail though another could take them": (
+        "queue.c",
+        "        (it->lost && !it->durable)) {",
+        "        !it->durable) {"),
+    "lost sync runs are repeated": ("queue.c", "        (it->lost && !it->durable)) {", "        false) {"),
+    "elsewhere beyond the tenant's limit": (
+        "queue.c",
+        "verdict == RD_VERDICT_BAD && rd_queue_may_start(&queue->tenants[it->tenant]) &&",
+        "verdict == RD_VERDICT_BAD &&"),
+    "elsewhere without a ttl": (
+        "queue.c",
+        "        rd_queue_timer_set(queue, job, waits_until(&queue->jobs[job]));\n    }\n    rd_queue_start",
+        "        rd_queue_timer_set(queue, job, RD_QUEUE_NEVER);\n    }\n    rd_queue_start"),
+    # deadlines
+    "each attempt has a deadline of its own": (
+        "queue.c",
+        "    if (it->deadline_ns == RD_QUEUE_NEVER && queue->config.deadline_ns != 0) {",
+        "    if (queue->config.deadline_ns != 0) {"),
+    "pauses beyond the deadline": (
+        "queue.c",
+        "    if (!it->durable || rd_queue_add(queue->now_ns, wait_ns) >= it->deadline_ns) {",
+        "    if (!it->durable) {"),
+    "no deadline without an engine": (
+        "queue.c",
+        "    return it->expires_ns < it->deadline_ns ? it->expires_ns : it->deadline_ns;",
+        "    return it->expires_ns;"),
+    "runs are not told the deadline": (
+        "queue.c",
+        "    action->deadline_ns = it->deadline_ns != RD_QUEUE_NEVER ? it->deadline_ns : 0;",
+        "    action->deadline_ns = 0;"),
+    "who is late has expired": ("queue.c", "it->expires_ns <= queue->now_ns ? RD_END_EXPIRED :", "true ? RD_END_EXPIRED :"),
+    "a lost attempt is forgotten": ("queue.c", "    it->lost = end == RD_END_LOST;\n", ""),
+    # quarantine
+    "no quarantine": ("queue.c", "        rd_queue_quarantine(queue, job);\n", ""),
+    "quarantine ends by a word": (
+        "queue_backend.c",
+        "    if (backend->ready && backend->taken == backend->leases) {",
+        "    if (backend->ready) {"),
+    "quarantine ends with the slot": (
+        "queue_backend.c",
+        "        queue->backends[backend].taken--;\n",
+        "        queue->backends[backend].taken--;\n"
+        "        queue->backends[backend].quarantined &= queue->backends[backend].taken != queue->backends[backend].leases;\n"),
+    "quarantine ends unready": (
+        "queue_backend.c",
+        "    if (backend->ready && backend->taken == backend->leases) {",
+        "    if (backend->taken == backend->leases) {"),
+    "quarantine never ends": (
+        "queue_backend.c",
+        "        backend->quarantined = false;\n",
+        ""),
+    "quarantine is not looked at": ("queue_backend.c", "backend->ready && !backend->quarantined &&", "backend->ready &&"),
+    "a lost lease is quarantined": (
+        "queue.c",
+        "        stop_running(queue, job, ran_ns, RD_VERDICT_BAD);",
+        "        stop_running(queue, job, ran_ns, RD_VERDICT_BAD);\n        rd_queue_quarantine(queue, job);"),
     # events that do not fit
     "durable twice": (
         "queue.c",
