@@ -36,7 +36,7 @@
 enum {
     RD_PROCESS_SLOTS_MAX = 64, /* processes at a time */
     RD_PROCESS_TIMEOUT_MS = 300000,
-    RD_PROCESS_TIMEOUT_MS_MAX = 3600000,
+    RD_PROCESS_TIMEOUT_MS_MAX = 86400000,
     RD_PROCESS_GRACE_MS = 2000,      /* between SIGTERM and SIGKILL */
     RD_PROCESS_LINES_MAX = 100000,   /* on stdout, of one process */
     RD_PROCESS_LINES_RATE = 1024,    /* a second; the pipe is not read faster */

@@ -33,7 +33,7 @@ rd_err rd_process_output_open(struct rd_process_output *output, const char *path
         err = rd_why_set(why, RD_ERR_BACKEND_FAILED, "the command's output is empty");
     } else if ((uint64_t)status.st_size > max) {
         err = rd_why_set(why, RD_ERR_BACKEND_FAILED,
-                         "the command's output has %jd bytes; output_max is %" PRIu64,
+                         "the command's output has %jd bytes, the limit \"output\" is %" PRIu64,
                          (intmax_t)status.st_size, max);
     }
     if (err != RD_OK) {

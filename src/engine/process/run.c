@@ -306,7 +306,8 @@ static void judge_exit(struct rd_engine_run *run)
         (void)rd_why_set(&why, RD_OK, "the command ended with status %d%s%s",
                          WEXITSTATUS(run->status), colon, words);
     } else if (WTERMSIG(run->status) == SIGXFSZ) {
-        (void)rd_why_set(&why, RD_OK, "the command wrote a file over output_max, %" PRIu64 " bytes",
+        (void)rd_why_set(&why, RD_OK,
+                         "the command wrote a file over the limit \"output\", %" PRIu64 " bytes",
                          run->engine->output_max);
         run->final = true;
     } else {

@@ -301,7 +301,7 @@ static void an_output_has_a_limit(void **state)
     generation = PROMPT("too big");
     run_with(&config, &generation, &recorder);
     assert_int_equal(recorder.err, RD_ERR_BACKEND_FAILED);
-    assert_non_null(strstr(recorder.why.text, "output_max, 100000 bytes"));
+    assert_non_null(strstr(recorder.why.text, "limit \"output\", 100000 bytes"));
     assert_true(recorder.report.final);
     assert_int_equal(recorder.begun, 0);
 }

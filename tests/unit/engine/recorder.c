@@ -229,7 +229,13 @@ void recorder_init(struct recorder *recorder)
     pthread_condattr_t attributes;
     (void)pthread_condattr_init(&attributes);
     (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    (void)pthread_mutex_init(&recorder->lock, NULL);
+    /* Recursive: an engine that calls the sink from inside cancel(), which it must not, is to be
+     * found out, not to hang. */
+    pthread_mutexattr_t recursive;
+    (void)pthread_mutexattr_init(&recursive);
+    (void)pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
+    (void)pthread_mutex_init(&recorder->lock, &recursive);
+    (void)pthread_mutexattr_destroy(&recursive);
     (void)pthread_cond_init(&recorder->changed, &attributes);
     (void)pthread_condattr_destroy(&attributes);
 }
@@ -260,6 +266,7 @@ rd_err recorder_start(struct recorder *recorder, const struct rd_engine_ops *ops
         .request_id = recorder->request_id,
         .traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         .deadline_mono_ns = recorder->deadline_mono_ns,
+        .priority = recorder->priority,
         .sink = {.ctx = recorder,
                  .progress = recorder->bare ? NULL : on_progress,
                  .preview = recorder->bare ? NULL : on_preview,
