@@ -31,7 +31,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (size_t i = 0; i < config->engines_count; i++) {
         const struct rd_config_engine *engine = &config->engines[i];
         demand(engine->engine.slots >= 1 && engine->models_count >= 1);
-        demand((strcmp(engine->engine.type, "http") == 0) == (engine->engine.url != NULL));
+        demand(engine->weight >= 1 && engine->weight <= 1000);
+        bool local = strcmp(engine->engine.type, "builtin") == 0 ||
+                     strcmp(engine->engine.type, "process") == 0;
+        demand(local == (engine->engine.url == NULL));
+        demand(rd_config_engine_same(engine, engine));
+        for (size_t k = 0; k < engine->engine.mappings_count; k++) {
+            demand(rd_mapping_check(engine->engine.mappings[k], NULL) == RD_OK);
+        }
     }
     rd_config_unref(config);
     return 0;
