@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The engine that answers at once, for the benchmarks: an HTTP/1.1 server whose every POST is
- * answered with SIZE bytes that begin like a PNG and that all differ. It does nothing else: one
- * thread, epoll, keep-alive, one writev an answer. The gateway and nginx are both measured in front
- * of it.
+ * answered with a PNG of SIZE bytes, 1024 x 1024 pixels, and all of them differ. It does nothing
+ * else: one thread, epoll, keep-alive, one writev an answer. The gateway and nginx are both
+ * measured in front of it.
+ *
+ * The gateway looks at every pixel, so these are true pictures: gray, of the least depth whose rows
+ * hold SIZE bytes; as many rows as fit are noise, which does not compress, and the rest is black. A
+ * text chunk fills up the last bytes, another one, in front, is what differs.
  *
  * usage: bench-origin PORT SIZE [same]
  *     PORT 0 takes a free one; prints "listening on PORT" when it is ready; same: the bodies do not
@@ -23,14 +27,17 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <zlib.h>
+
 enum { CLIENTS_MAX = 1024, REQUEST_MAX = 65536, EVENTS = 256 };
+enum { SIDE = 1024, STAMP = 8 + 25 + 12 + 34, SIZE_MIN = 1024 };
 
 struct client {
     char in[REQUEST_MAX];
     size_t in_len;
     size_t sent; /* of the answer in flight */
     bool answering;
-    char stamp[64]; /* what makes this answer differ */
+    char stamp[STAMP]; /* up to what makes this answer differ */
     size_t stamp_len;
 };
 
@@ -40,6 +47,83 @@ static size_t body_len;
 static char head[256];
 static size_t head_len;
 static uint64_t counter, counts = 1;
+
+static void put32(char *to, uint32_t value)
+{
+    for (int i = 0; i < 4; i++) {
+        to[i] = (char)(value >> (24 - 8 * i));
+    }
+}
+
+/* A chunk whose data is there: its length, type and checksum around it. */
+static void seal_chunk(char *chunk, const char *type, size_t len)
+{
+    put32(chunk, (uint32_t)len);
+    memcpy(chunk + 4, type, 4);
+    put32(chunk + 8 + len, (uint32_t)crc32_z(0, (const unsigned char *)chunk + 4, len + 4));
+}
+
+/* Signature and IHDR are the same in all; the text behind them is not. */
+static void write_stamp(struct client *c)
+{
+    char text[35];
+    memcpy(c->stamp, body, STAMP);
+    (void)snprintf(text, sizeof text, "n%c%032llx", 0,
+                   (unsigned long long)(counter += counts) * 0x9e3779b97f4a7c15u);
+    memcpy(c->stamp + 33 + 8, text, 34);
+    seal_chunk(c->stamp + 33, "tEXt", 34);
+    c->stamp_len = STAMP;
+}
+
+/* The pixels packed: `noise` rows of `row` bytes, the others black. */
+static size_t pack(char *to, size_t room, size_t row, size_t noise)
+{
+    unsigned char *raw = calloc(SIDE, row + 1); /* tidy: a benchmark's own helper */
+    uLongf len = room;
+    uint64_t x = 88172645463325252u;
+    if (raw == NULL) {
+        exit(1);
+    }
+    for (size_t y = 0; y < noise; y++) {
+        for (size_t i = 0; i < row; i++) {
+            x ^= x << 13;
+            x ^= x >> 7;
+            x ^= x << 17;
+            raw[y * (row + 1) + 1 + i] = (unsigned char)x;
+        }
+    }
+    int got = compress2((Bytef *)to, &len, raw, SIDE * (row + 1), 1);
+    free(raw); /* tidy: the same */
+    return got == Z_OK ? len : room;
+}
+
+static void make_body(void)
+{
+    unsigned depth = 1;
+    while (depth < 16 && (size_t)SIDE * SIDE / 8 * depth < body_len) {
+        depth *= 2;
+    }
+    size_t row = (size_t)SIDE / 8 * depth;
+    size_t most = body_len - STAMP - 12 - 12 - 12 - 8; /* IDAT's, IEND's and the filling's frames */
+    size_t noise = most / (row + 1) < SIDE ? most / (row + 1) : SIDE;
+    char *at = body + STAMP;
+    size_t packed = pack(at + 8, most, row, noise);
+    while (packed >= most && noise > 0) {
+        packed = pack(at + 8, most, row, --noise);
+    }
+    memcpy(body, "\x89PNG\r\n\x1a\n", 8);
+    put32(body + 16, SIDE);
+    put32(body + 20, SIDE);
+    memcpy(body + 24, (const char[]){(char)depth, 0, 0, 0, 0}, 5);
+    seal_chunk(body + 8, "IHDR", 13);
+    seal_chunk(at, "IDAT", packed);
+    at += packed + 12;
+    size_t fill = body_len - (size_t)(at - body) - 12 - 12;
+    memset(at + 8, 'x', fill);
+    memcpy(at + 8, "fill", 5);
+    seal_chunk(at, "tEXt", fill);
+    seal_chunk(at + fill + 12, "IEND", 0);
+}
 
 /* The length of the first whole request in `in`, or 0. */
 static size_t request_len(const struct client *c)
@@ -104,9 +188,7 @@ static bool serve(int fd, struct client *c)
         if (len > 0) {
             memmove(c->in, c->in + len, c->in_len - len);
             c->in_len -= len;
-            int stamp = snprintf(c->stamp, sizeof c->stamp, "\x89PNG\r\n\x1a\n%032llx",
-                                 (unsigned long long)(counter += counts) * 0x9e3779b97f4a7c15u);
-            c->stamp_len = (size_t)stamp;
+            write_stamp(c);
             c->answering = true;
             c->sent = 0;
             continue;
@@ -172,16 +254,10 @@ int main(int argc, char **argv)
     counts = argc == 3;
     body_len = strtoul(argv[2], NULL, 10);
     body = malloc(body_len + 64); /* tidy: a benchmark's own helper */
-    if (body == NULL || body_len < 64) {
+    if (body == NULL || body_len < SIZE_MIN) {
         return 1;
     }
-    uint64_t x = 88172645463325252u;
-    for (size_t i = 0; i < body_len; i++) {
-        x ^= x << 13;
-        x ^= x >> 7;
-        x ^= x << 17;
-        body[i] = (char)x;
-    }
+    make_body();
     head_len = (size_t)snprintf(
         head, sizeof head,
         "HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: %zu\r\n\r\n", body_len);

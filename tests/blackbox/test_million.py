@@ -51,7 +51,7 @@ def idle(server):
 @pytest.mark.soak
 @pytest.mark.skipif(bool(SANITIZED), reason="figures of a sanitizer build mean nothing")
 def test_the_last_of_a_million_jobs_costs_what_the_first_did(start_gateway, tmp_path):
-    engine = subprocess.Popen([str(BUILD / "bench/bench-origin"), "0", "64", "same"], stdout=subprocess.PIPE)
+    engine = subprocess.Popen([str(BUILD / "bench/bench-origin"), "0", "1024", "same"], stdout=subprocess.PIPE)
     try:
         port = int(engine.stdout.readline().split()[-1])
         server = start_gateway(config="durability: relaxed\nlog: {level: warn}\nlimits: {rate: 0, queue_depth: 0}\nengines:\n"
