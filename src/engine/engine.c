@@ -7,16 +7,21 @@
 
 const struct rd_engine_ops *rd_engine_find(const char *type, const char *url)
 {
-    (void)url;
-    static const struct rd_engine_ops *const table[] = {
-        &rd_engine_builtin_ops,
-        &rd_engine_http_ops,
-        &rd_engine_openai_ops,
-        &rd_engine_process_ops,
+    static const struct {
+        const struct rd_engine_ops *ops;
+        const char *scheme; /* how its URLs begin; NULL: the type alone tells */
+    } table[] = {
+        {&rd_engine_builtin_ops, NULL},
+        {&rd_engine_http_ops, NULL},
+        {&rd_engine_openai_ops, NULL},
+        {&rd_engine_process_ops, NULL},
+        {&rd_engine_triton_http_ops, "http"},
     };
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
-        if (strcmp(table[i]->type, type) == 0) {
-            return table[i];
+        const char *scheme = table[i].scheme;
+        if (strcmp(table[i].ops->type, type) == 0 &&
+            (scheme == NULL || (url != NULL && strncmp(url, scheme, strlen(scheme)) == 0))) {
+            return table[i].ops;
         }
     }
     return NULL;

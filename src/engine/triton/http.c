@@ -291,9 +291,9 @@ static void triton_report(struct rd_http_run *run, rd_err err, struct rd_engine_
     if (state->tellers > 0 && state->tellers == run->exchanges) {
         report->device_ns = state->device_ns;
         report->source = RD_DEVICE_TIME_ENGINE;
-    } else if (report->source == RD_DEVICE_TIME_MEASURED) {
-        report->device_ns -=
-            state->queue_ns < report->device_ns ? state->queue_ns : report->device_ns;
+    } else if (report->source == RD_DEVICE_TIME_MEASURED &&
+               state->queue_ns < report->device_ns) { /* else this one did not wait so long */
+        report->device_ns -= state->queue_ns;
     }
     memcpy(report->device, state->device, sizeof report->device);
     rd_tensors_done(&state->tensors); /* raw pictures are large, and the pool keeps this */

@@ -44,6 +44,7 @@ struct rd_triton_server {
     atomic_bool ran; /* a run was done since statistics were asked for */
     /* the prober's */
     bool known, has_config, has_statistics, ran_before;
+    bool complete;     /* the last round of questions came to its end */
     unsigned question; /* the one being asked; http_probe.c */
     size_t model;      /* about the one */
 };

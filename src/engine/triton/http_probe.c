@@ -68,6 +68,17 @@ static bool advance(struct rd_triton_server *server)
     return ++server->model < server->models_count;
 }
 
+/* It was not ready, and may come back as another server: all is to be asked again. */
+static void forget(struct rd_triton_server *server)
+{
+    server->known = false;
+    for (size_t i = 0; i < server->models_count; i++) {
+        server->models[i].checked = false;
+        json_decref(server->models[i].config);
+        server->models[i].config = NULL;
+    }
+}
+
 bool rd_triton_http_probe(void *shared, unsigned step, char path[RD_HTTP_PATH_MAX])
 {
     static const char *const behind[ASK_COUNT_] = {[ASK_MODEL_READY] = "/ready",
@@ -76,12 +87,17 @@ bool rd_triton_http_probe(void *shared, unsigned step, char path[RD_HTTP_PATH_MA
                                                    [ASK_STATISTICS] = "/stats"};
     struct rd_triton_server *server = shared;
     if (step == 0) {
+        if (!server->complete) { /* the last round was cut off */
+            forget(server);
+        }
+        server->complete = false;
         server->question = ASK_READY;
         server->model = 0;
         server->ran_before = atomic_exchange(&server->ran, false);
     } else {
         do {
             if (!advance(server)) {
+                server->complete = true;
                 return false;
             }
         } while (!is_wanted(server));
@@ -226,17 +242,6 @@ static void take_statistics(struct rd_triton_model *model, const json_t *json)
     model->queue_ns = ns;
 }
 
-/* It may come back as another server: all is to be asked again. */
-static void forget(struct rd_triton_server *server)
-{
-    server->known = false;
-    for (size_t i = 0; i < server->models_count; i++) {
-        server->models[i].checked = false;
-        json_decref(server->models[i].config);
-        server->models[i].config = NULL;
-    }
-}
-
 static bool refused(struct rd_triton_server *server, long status, const char *body, size_t len,
                     char *why)
 {
@@ -247,7 +252,6 @@ static bool refused(struct rd_triton_server *server, long status, const char *bo
                        server->models[server->model].server, status, said ? ": " : "",
                        said ? text : "");
     }
-    forget(server);
     return false;
 }
 
@@ -279,8 +283,5 @@ bool rd_triton_http_probed(void *shared, unsigned step, long status, const char 
         take_statistics(model, json);
     }
     json_decref(json);
-    if (!good) {
-        forget(server);
-    }
     return good;
 }

@@ -262,7 +262,10 @@ static rd_err element_char(struct rd_triton_scan *scan, char c, struct rd_why *w
         rd_buf_char(&scan->string, '"');
         return scan->nested > 0 ? RD_OK : malformed(scan, why, "a tensor's data is no list");
     default:
-        if (scan->nested == 0 || scan->token_len + 1 >= RD_TRITON_TOKEN_MAX ||
+        if (scan->nested == 0) {
+            return malformed(scan, why, "a tensor's data is no list");
+        }
+        if (scan->token_len + 1 >= RD_TRITON_TOKEN_MAX ||
             strchr("+-.0123456789eEtrufals", c) == NULL) {
             return malformed(scan, why, "an element of a tensor is no value of its datatype");
         }

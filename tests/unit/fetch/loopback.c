@@ -197,6 +197,11 @@ static void *accept_all(void *user)
 
 struct loopback *loopback_start(loopback_handler handler, void *ctx)
 {
+    return loopback_start_at(handler, ctx, 0);
+}
+
+struct loopback *loopback_start_at(loopback_handler handler, void *ctx, unsigned port)
+{
     struct loopback *server = calloc(1, sizeof *server);
     must(server != NULL, "calloc");
     server->handler = handler;
@@ -204,7 +209,12 @@ struct loopback *loopback_start(loopback_handler handler, void *ctx)
     must(pthread_mutex_init(&server->lock, NULL) == 0, "pthread_mutex_init");
     server->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     must(server->listener >= 0, "socket");
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int on = 1;
+    must(setsockopt(server->listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0,
+         "SO_REUSEADDR");
+    struct sockaddr_in at = {.sin_family = AF_INET,
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+                             .sin_port = htons((uint16_t)port)};
     socklen_t at_len = sizeof at;
     must(bind(server->listener, (const struct sockaddr *)&at, sizeof at) == 0, "bind");
     must(listen(server->listener, 128) == 0, "listen");

@@ -22,6 +22,8 @@ typedef bool (*loopback_handler)(void *ctx, int fd, const struct loopback_reques
 
 struct loopback;
 struct loopback *loopback_start(loopback_handler handler, void *ctx);
+/* On a port that an earlier one had. */
+struct loopback *loopback_start_at(loopback_handler handler, void *ctx, unsigned port);
 /* Cuts every connection, waits for every thread, frees. */
 void loopback_stop(struct loopback *server);
 unsigned loopback_port(const struct loopback *server);
