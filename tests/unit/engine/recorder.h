@@ -29,6 +29,7 @@ struct recorder {
     enum recorder_stage cancel_at; /* the sink function that calls cancel() */
     bool bare;                     /* no progress and no preview function */
     uint64_t deadline_mono_ns;
+    unsigned priority; /* of the job */
 
     /* what came; read it after recorder_wait */
     rd_err err;
