@@ -28,7 +28,8 @@ static struct {
     size_t runs_count;
     unsigned stops, messages, broken;
     struct rd_tenant_limits limits;
-    unsigned no_media; /* bits: these backends do not serve */
+    unsigned no_webp, unready; /* bits: these backends do not make WebP, are not ready */
+    uint64_t patience_ns, deadline_ns;
     /* the gate before the store */
     bool shut;
     rd_err fail;   /* every batch, before anything is written */
@@ -138,14 +139,16 @@ static inline bool host_serves(void *ctx, uint32_t backend, const struct rd_jobs
 {
     (void)ctx;
     return strcmp(want->model, "builtin/plasma") == 0 && want->task == RD_TASK_T2I &&
-           (fake.no_media >> backend & 1) == 0;
+           (want->media != RD_MEDIA_WEBP || (fake.no_webp >> backend & 1) == 0);
 }
 
 static inline bool host_ready(void *ctx, uint32_t backend)
 {
     (void)ctx;
-    (void)backend;
-    return true;
+    pthread_mutex_lock(&fake.lock);
+    bool ready = (fake.unready >> backend & 1) == 0;
+    pthread_mutex_unlock(&fake.lock);
+    return ready;
 }
 
 static inline void host_limits(void *ctx, const char *tenant, struct rd_tenant_limits *ret)
@@ -204,7 +207,8 @@ static inline void jobs_start(uint32_t slots)
         .queue = {.attempts_max = 4,
                   .retry_first_ns = 1000000,
                   .retry_max_ns = 1000000,
-                  .stop_patience_ns = (uint64_t)30 * 1000000000},
+                  .stop_patience_ns = fake.patience_ns,
+                  .deadline_ns = fake.deadline_ns},
         .host = {NULL, host_run, host_serves, host_ready, host_limits, host_tick, host_message,
                  host_broken},
         .public_url = "http://here",
@@ -238,6 +242,9 @@ static inline int jobs_setup(void **state)
     fake.runs_count = fake.batches = fake.changes = fake.largest = 0;
     fake.stops = fake.messages = fake.broken = 0;
     fake.limits = (struct rd_tenant_limits){.rate = {RD_BUCKET_UNLIMITED, 1}, .high = true};
+    fake.no_webp = fake.unready = 0;
+    fake.patience_ns = (uint64_t)30 * 1000000000;
+    fake.deadline_ns = 0;
     fake.fail = RD_OK;
     fake.fail_kind = -1;
     fake.shut = fake.sick = false;
