@@ -150,7 +150,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct rd_answer answer;
     struct rd_why why = {""};
     const struct rd_mapping *mapping = mapping_at(next(&script));
-    struct rd_generation generation = {.format = &format, .steps = 10};
+    struct rd_generation generation = {.format = &format, .steps = 10, .count = 2};
     generation.media = rd_mapping_has(mapping, RD_OUTPUT_VIDEO)
                            ? RD_MEDIA_MP4
                            : (enum rd_media)(next(&script) % RD_MEDIA_MP4);

@@ -229,8 +229,11 @@ static void end_number(struct rd_answer *answer, const struct rd_mapping_tensor 
     const struct rd_engine_sink *sink = answer->sink;
     double value = rd_datatype_get_number(row->datatype, part->first);
     if (row->gives == RD_OUTPUT_PROGRESS) {
-        if (value >= 0 && value <= 1 && sink->progress != NULL) {
-            sink->progress(sink->ctx, value, (unsigned)(value * answer->generation->steps + 0.5));
+        /* Over all outputs of the run; a model that counts back is not followed. */
+        double whole = (answer->output + value) / answer->generation->count;
+        if (value >= answer->progress && value <= 1 && sink->progress != NULL) {
+            answer->progress = value;
+            sink->progress(sink->ctx, whole, (unsigned)(whole * answer->generation->steps + 0.5));
         }
     } else if (value > 0 && value <= RD_ANSWER_DEVICE_SECONDS_MAX) {
         answer->device_told = true;

@@ -23,8 +23,8 @@
  *
  * In a decoupled answer a picture or preview without elements, or of length 0, means "not yet", so
  * that a model whose framework wants every output in every message can be served. Progress out
- * of 0..1 counts as not told, and so do device seconds that are not above 0. Tensors that the
- * mapping does not name are ignored. */
+ * of 0..1, or that counts back, counts as not told, and so do device seconds that are not above 0.
+ * Tensors that the mapping does not name are ignored. */
 #ifndef RD_ENGINE_TENSOR_ANSWER_H
 #define RD_ENGINE_TENSOR_ANSWER_H
 
@@ -70,6 +70,7 @@ struct rd_answer {
     const struct rd_mapping_tensor *picture; /* its row; NULL: it has not come */
     struct rd_buf file;                      /* HELD: the picture so far */
     struct rd_pixels pixels;                 /* PIXELS: the same */
+    double progress;                         /* the most that was told of this output */
 
     /* What the caller reads at the end. */
     bool malformed;   /* an error was the server's: what came is not what was asked for */

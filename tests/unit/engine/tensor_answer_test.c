@@ -147,7 +147,7 @@ static rd_err run(struct dialogue *d, size_t piece, struct rd_why *why)
 }
 
 static const struct rd_generation png_asked = {
-    .format = &small, .media = RD_MEDIA_PNG, .steps = 10};
+    .format = &small, .media = RD_MEDIA_PNG, .steps = 10, .count = 3};
 
 /* Refused with these words, however the bytes are cut; the sink saw no end. */
 static void refused(const struct rd_mapping *mapping, const struct message *messages, size_t count,
@@ -678,6 +678,25 @@ static void streams_that_are_wrong(void **state)
     told_done(&told);
 }
 
+/* Over all outputs of the run: this one is the third of four. */
+static void progress_is_of_the_whole_run(void **state)
+{
+    (void)state;
+    static const struct message messages[] = {{{PROGRESS(QUARTER)}, 1},
+                                              {{PROGRESS("\0\0\0\0")}, 1}}; /* it counts back */
+    struct told told = {0};
+    struct rd_answer answer;
+    struct dialogue d = {
+        rd_mapping_ready("prompt-to-stream"), png_asked, messages, 2, &told, &answer, false};
+    d.generation.count = 4;
+    d.generation.steps = 16;
+    assert_int_equal(run(&d, 100, NULL), RD_ERR_BACKEND_FAILED);
+    assert_int_equal(told.progresses, 1);
+    assert_true(told.fraction == 0.5625);
+    assert_int_equal(told.step, 9);
+    told_done(&told);
+}
+
 /* Without a picture held or streamed twice: raw ones. */
 static void a_raw_picture_comes_once(void **state)
 {
@@ -748,6 +767,7 @@ int main(void)
         cmocka_unit_test(a_stream_of_messages),
         cmocka_unit_test(streams_that_are_wrong),
         cmocka_unit_test(a_raw_picture_comes_once),
+        cmocka_unit_test(progress_is_of_the_whole_run),
         cmocka_unit_test(numbers_that_count_as_not_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
