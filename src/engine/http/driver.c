@@ -311,7 +311,7 @@ static void take_inbox(struct rd_http_driver *driver)
     }
     while (oldest != NULL) {
         struct rd_engine_run *next = oldest->inbox_next;
-        run_arrived(driver, oldest, oldest->phase == RD_HTTP_BACK);
+        run_arrived(driver, oldest, oldest->phase == RD_HTTP_AWAY);
         oldest = next;
     }
 }
@@ -479,13 +479,18 @@ rd_err rd_http_driver_open(struct rd_http_driver *driver, struct rd_engine *engi
     return failed == 0 ? RD_OK : rd_why_errno(why, failed, "start", "the engine's thread");
 }
 
-void rd_http_driver_close(struct rd_http_driver *driver)
+void rd_http_driver_stop(struct rd_http_driver *driver)
 {
     if (driver->running) {
         atomic_store(&driver->closing, true);
         rd_http_driver_wake(driver);
         (void)pthread_join(driver->thread, NULL);
+        driver->running = false;
     }
+}
+
+void rd_http_driver_close(struct rd_http_driver *driver)
+{
     if (driver->multi != NULL) {
         (void)curl_multi_cleanup(driver->multi);
     }

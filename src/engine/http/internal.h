@@ -58,8 +58,7 @@ enum rd_http_phase {
     RD_HTTP_NEW,      /* on its way to the driver; the first request is made, or slow to make */
     RD_HTTP_ACTIVE,   /* libcurl has it */
     RD_HTTP_WAITING,  /* for wake_ns */
-    RD_HTTP_AWAY,     /* a worker has it */
-    RD_HTTP_BACK,     /* on its way back from there */
+    RD_HTTP_AWAY,     /* a worker has it, or it is on its way back */
     RD_HTTP_FAREWELL, /* done; libcurl tells the server */
 };
 
@@ -216,7 +215,9 @@ int rd_http_on_prereq(void *run, char *peer_ip, char *local_ip, int peer_port, i
 /* driver.c */
 rd_err rd_http_driver_open(struct rd_http_driver *driver, struct rd_engine *engine,
                            struct rd_why *why) RD_MUST;
-void rd_http_driver_close(struct rd_http_driver *driver); /* also of one half open */
+/* Ends its runs and its thread; other threads may still push and wake. */
+void rd_http_driver_stop(struct rd_http_driver *driver);
+void rd_http_driver_close(struct rd_http_driver *driver); /* a stopped one, or one half open */
 void rd_http_driver_push(struct rd_http_driver *driver, struct rd_engine_run *run);
 void rd_http_driver_wake(struct rd_http_driver *driver);
 /* CURLOPT_OPENSOCKETFUNCTION and CURLOPT_CLOSESOCKETFUNCTION; `user` is the driver. */

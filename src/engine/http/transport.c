@@ -191,14 +191,18 @@ static rd_err take_config(struct rd_engine *engine, const struct rd_engine_confi
     return config->key_file != NULL ? take_key(engine, config, why) : RD_OK;
 }
 
-/* Runs end with the drivers, which wait for those that workers have. */
+/* Runs end with the drivers, which wait for those that workers have. A worker may still be about to
+ * wake the driver of a run that is over, so what that touches stays until the workers are gone. */
 void rd_http_close(struct rd_engine *engine)
 {
     rd_http_prober_close(&engine->prober);
     for (unsigned i = 0; i < engine->drivers_count; i++) {
-        rd_http_driver_close(&engine->drivers[i]);
+        rd_http_driver_stop(&engine->drivers[i]);
     }
     rd_http_workers_close(&engine->workers);
+    for (unsigned i = 0; i < engine->drivers_count; i++) {
+        rd_http_driver_close(&engine->drivers[i]);
+    }
     while (engine->pool != NULL) {
         struct rd_engine_run *run = engine->pool;
         engine->pool = run->inbox_next;

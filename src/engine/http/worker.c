@@ -16,7 +16,6 @@ static void step(struct rd_engine_run *run)
             rd_http_run_stop(run, err, NULL);
         }
     }
-    run->phase = RD_HTTP_BACK;
     rd_http_driver_push(run->driver, run);
 }
 
