@@ -157,8 +157,9 @@ static rd_err on_text(void *ctx, enum rd_openai_field field, const char *text, s
     case RD_OPENAI_LOADED:
         a->loaded = true;
         break;
-    default:
-        break;
+    case RD_OPENAI_NONE:
+    case RD_OPENAI_PICTURE:
+        break; /* never told so */
     }
     return RD_OK;
 }

@@ -103,12 +103,9 @@ bool rd_openai_probed(void *shared, unsigned step, long status, const char *body
 {
     (void)step;
     struct rd_openai_engine *engine = shared;
-    switch (engine->probe.asked) {
-    case RD_OPENAI_HEALTH:
+    if (engine->probe.asked == RD_OPENAI_HEALTH) {
         return health_answered(&engine->probe, status);
-    case RD_OPENAI_MODELS:
-        return models_answered(engine, status, body, len, why);
-    default:
-        return system_answered(engine, status, body, len);
     }
+    return engine->probe.asked == RD_OPENAI_MODELS ? models_answered(engine, status, body, len, why)
+                                                   : system_answered(engine, status, body, len);
 }

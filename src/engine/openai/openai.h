@@ -25,9 +25,10 @@ enum {
     RD_OPENAI_POLL_FAILURES = 5,   /* looks that fail in a row end the run */
     RD_OPENAI_TIMEOUT_MS = 600000, /* a run, when the configuration says nothing: videos are slow */
 };
-#define RD_OPENAI_ANSWER_MAX ((uint64_t)256 << 20) /* a JSON answer, or events: 190 MB of picture  \
-                                                    */
-#define RD_OPENAI_STATUS_MAX ((uint64_t)1 << 20)   /* a JSON answer about a video */
+#define RD_OPENAI_ANSWER_MAX                                                                       \
+    ((uint64_t)256 << 20)                        /* a JSON answer, or events: 190 MB of picture    \
+                                                  */
+#define RD_OPENAI_STATUS_MAX ((uint64_t)1 << 20) /* a JSON answer about a video */
 
 struct rd_openai_prober {
     enum { RD_OPENAI_HEALTH, RD_OPENAI_MODELS, RD_OPENAI_SYSTEM, RD_OPENAI_ROUND_OVER } asked, next;

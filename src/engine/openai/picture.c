@@ -134,14 +134,13 @@ static rd_err recode(struct rd_openai_picture *p, struct rd_why *why)
 
 rd_err rd_openai_picture_end(struct rd_openai_picture *picture, struct rd_why *why)
 {
-    switch (picture->stage) {
-    case RD_OPENAI_PASS:
+    if (picture->stage == RD_OPENAI_PASS) {
         return picture->job->sink.end(picture->job->sink.ctx, picture->output);
-    case RD_OPENAI_GATHER:
-        return recode(picture, why);
-    default:
-        return rd_why_set(why, RD_ERR_BACKEND_FAILED,
-                          "the engine's output of %zu bytes is too short to be a picture",
-                          picture->first_len);
     }
+    if (picture->stage == RD_OPENAI_GATHER) {
+        return recode(picture, why);
+    }
+    return rd_why_set(why, RD_ERR_BACKEND_FAILED,
+                      "the engine's output of %zu bytes is too short to be a picture",
+                      picture->first_len);
 }

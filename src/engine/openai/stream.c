@@ -36,7 +36,6 @@ static const struct {
     {"b64_json", RD_OPENAI_PICTURE},
     {"data[].url", RD_OPENAI_URL},
     {"type", RD_OPENAI_TYPE},
-    {"partial_image_index", RD_OPENAI_PARTIAL_INDEX},
     {"error.message", RD_OPENAI_ERROR},
     {"error", RD_OPENAI_ERROR},
     {"message", RD_OPENAI_MESSAGE},
@@ -503,9 +502,14 @@ static rd_err take_byte(struct rd_openai_stream *s, char c, struct rd_why *why)
         return malformed(s, why);
     case AFTER:
         return after_value(s, c, why);
-    default:
-        return malformed(s, why);
+    case STRING:
+    case ESCAPE:
+    case UNICODE:
+    case WORD:
+    case DONE:
+        break; /* the first four are read elsewhere */
     }
+    return malformed(s, why);
 }
 
 static rd_err take_escape(struct rd_openai_stream *s, char c, struct rd_why *why)

@@ -33,21 +33,20 @@ enum {
 
 enum rd_openai_field {
     RD_OPENAI_NONE,
-    RD_OPENAI_PICTURE,       /* data[].b64_json, b64_json: base64 of a picture */
-    RD_OPENAI_URL,           /* data[].url */
-    RD_OPENAI_TYPE,          /* type: of an event */
-    RD_OPENAI_PARTIAL_INDEX, /* partial_image_index */
-    RD_OPENAI_ERROR,         /* error.message, error */
-    RD_OPENAI_MESSAGE,       /* message, detail, detail[].msg: other ways to say it */
-    RD_OPENAI_ERROR_CODE,    /* error.code */
-    RD_OPENAI_ERROR_TYPE,    /* error.type */
-    RD_OPENAI_ID,            /* id: of a video */
-    RD_OPENAI_STATUS,        /* status: of a video */
-    RD_OPENAI_PROGRESS,      /* progress: of a video, 0 to 100 */
-    RD_OPENAI_SECONDS,       /* inference_time_s */
-    RD_OPENAI_MODEL_ID,      /* data[].id: of the list of models */
-    RD_OPENAI_OWNER,         /* data[].owned_by */
-    RD_OPENAI_LOADED,        /* loaded_models: there is a list of this name */
+    RD_OPENAI_PICTURE,    /* data[].b64_json, b64_json: base64 of a picture */
+    RD_OPENAI_URL,        /* data[].url */
+    RD_OPENAI_TYPE,       /* type: of an event */
+    RD_OPENAI_ERROR,      /* error.message, error */
+    RD_OPENAI_MESSAGE,    /* message, detail, detail[].msg: other ways to say it */
+    RD_OPENAI_ERROR_CODE, /* error.code */
+    RD_OPENAI_ERROR_TYPE, /* error.type */
+    RD_OPENAI_ID,         /* id: of a video */
+    RD_OPENAI_STATUS,     /* status: of a video */
+    RD_OPENAI_PROGRESS,   /* progress: of a video, 0 to 100 */
+    RD_OPENAI_SECONDS,    /* inference_time_s */
+    RD_OPENAI_MODEL_ID,   /* data[].id: of the list of models */
+    RD_OPENAI_OWNER,      /* data[].owned_by */
+    RD_OPENAI_LOADED,     /* loaded_models: there is a list of this name */
 };
 
 /* Who is told. Each may refuse with an error, which feed() then gives back. */
