@@ -32,6 +32,8 @@ static void urls(void **state)
                                        "http://a?x",
                                        "http://localhost:65535",
                                        "http://a_b/",
+                                       "grpc://10.0.0.5:8001",
+                                       "grpcs://triton.example.org",
                                        NULL};
     static const char *const bad[] = {"",
                                       "http://",
@@ -63,6 +65,10 @@ static void urls(void **state)
                                       "http://a\\b",
                                       "http://%61/",
                                       "http:/a",
+                                      "grpc://a/",
+                                      "grpcs://a?x",
+                                      "grpc://",
+                                      "grpc+http://a",
                                       NULL};
     check(&rd_config_form_url, good, true);
     check(&rd_config_form_url, bad, false);
@@ -71,6 +77,34 @@ static void urls(void **state)
     assert_true(rd_config_form_url.matches(text, strlen(text)));
     text[RD_LIMIT_URL] = 'x';
     assert_false(rd_config_form_url.matches(text, strlen(text)));
+}
+
+static void names_of_servers(void **state)
+{
+    (void)state;
+    static const char *const good_paths[] = {"/", "/health", "/v1/ready?full=1", NULL};
+    static const char *const bad_paths[] = {"", "health", "/a b", "/a#b", "/\r\n", NULL};
+    check(&rd_config_form_url_path, good_paths, true);
+    check(&rd_config_form_url_path, bad_paths, false);
+    static const char *const good_models[] = {"a", "Flux_schnell-1.5", "_x", "-", NULL};
+    static const char *const bad_models[] = {"", ".", "..", ".a", "a/b", "a b", "a%20", "a?", NULL};
+    check(&rd_config_form_server_model, good_models, true);
+    check(&rd_config_form_server_model, bad_models, false);
+    static const char *const good_versions[] = {"1", "20260101", "999999999999999999", NULL};
+    static const char *const bad_versions[] = {
+        "", "0", "01", "-1", "v1", "1.0", "9999999999999999999", NULL};
+    check(&rd_config_form_version, good_versions, true);
+    check(&rd_config_form_version, bad_versions, false);
+    static const char *const good_tensors[] = {"PROMPT", "a b", "x:0", "caf\xc3\xa9", NULL};
+    static const char *const bad_tensors[] = {"", "a\nb", "\x7f", NULL};
+    check(&rd_config_form_tensor, good_tensors, true);
+    check(&rd_config_form_tensor, bad_tensors, false);
+    char text[130];
+    memset(text, 'a', sizeof text);
+    assert_true(rd_config_form_tensor.matches(text, 128));
+    assert_false(rd_config_form_tensor.matches(text, 129));
+    assert_true(rd_config_form_server_model.matches(text, 128));
+    assert_false(rd_config_form_server_model.matches(text, 129));
 }
 
 static void public_urls(void **state)
@@ -145,8 +179,9 @@ static void paths(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(urls),  cmocka_unit_test(public_urls), cmocka_unit_test(origins),
-        cmocka_unit_test(hosts), cmocka_unit_test(paths),
+        cmocka_unit_test(urls),        cmocka_unit_test(names_of_servers),
+        cmocka_unit_test(public_urls), cmocka_unit_test(origins),
+        cmocka_unit_test(hosts),       cmocka_unit_test(paths),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -54,6 +54,13 @@ static const char good_config[] = "engines:\n"
                                   "  - {name: b, type: http, url: http://y/, models: [a/b, e/f]}\n"
                                   "  - {name: c, type: builtin, slots: 3}\n"
                                   "  - {name: d, type: builtin, timeout: 5s}\n"
+                                  "  - {name: e, type: triton, url: \"grpc://z\", models: [a/b],\n"
+                                  "     mapping: [m, prompt-to-picture]}\n"
+                                  "mappings:\n"
+                                  "  - name: m\n"
+                                  "    inputs: [{name: P, field: prompt, datatype: BYTES}]\n"
+                                  "    outputs: [{name: I, gives: image, datatype: UINT8,\n"
+                                  "               shape: [1, -1, -1, 3]}]\n"
                                   "cors: {origins: [https://a]}\n";
 static const char bad_config[] = "engines:\n  - {name: a, type: builtin, slots: many}\n";
 

@@ -25,7 +25,7 @@ struct target {
     double ratio;
     uint64_t size, time;
     struct rd_yaml_enums colors;
-    struct rd_yaml_list names, items;
+    struct rd_yaml_list names, words, dims, items;
     unsigned inner;
 };
 
@@ -59,10 +59,12 @@ static const struct rd_yaml_field fields[] = {
     {"time", RD_YAML_DURATION, AT(time), .min = 100, .max = 60000},
     {"colors", RD_YAML_ENUMS, AT(colors), .min = 1, .max = 2, .name_of = color_name},
     {"names", RD_YAML_STRINGS, AT(names), .min = 1, .max = 2, .form = &rd_yaml_form_name},
+    {"words", RD_YAML_STRINGS, AT(words), .repeats = true, .min = 1, .max = 3},
+    {"dims", RD_YAML_INTEGERS, AT(dims), .min = 1, .max = 3, .low = -1, .high = 1024},
     {"inner", RD_YAML_SUBMAP, .schema = &inner_schema},
     {"items", RD_YAML_MAPS, AT(items), .min = 0, .max = 2, .schema = &item_schema},
 };
-static const struct rd_yaml_schema schema = {fields, 12, 0, NULL};
+static const struct rd_yaml_schema schema = {fields, 14, 0, NULL};
 static const struct target defaults = {.text = "as before", .count = 3, .ratio = 0.25};
 
 static rd_err read(const char *yaml, struct target *target, struct rd_yaml **ret_doc,
@@ -79,11 +81,12 @@ static void good_values(void **state)
     struct target t;
     struct rd_yaml *doc = NULL;
     struct rd_why why;
-    rd_err err = read("text: abcd\nform: flux/dev.2\nflag: true\ncount: 4\ncolor: blue\n"
-                      "ratio: -5e-1\nsize: 1MiB\ntime: '100ms'\ncolors: [blue, red]\n"
-                      "names: [a, b_1]\ninner: {value: 9}\n"
-                      "items:\n  - {name: one}\n  - {slots: 7, name: \"2\"}\n",
-                      &t, &doc, &why);
+    rd_err err =
+        read("text: abcd\nform: flux/dev.2\nflag: true\ncount: 4\ncolor: blue\n"
+             "ratio: -5e-1\nsize: 1MiB\ntime: '100ms'\ncolors: [blue, red]\n"
+             "names: [a, b_1]\nwords: [-v, a b, -v]\ndims: [-1, 0, 1024]\ninner: {value: 9}\n"
+             "items:\n  - {name: one}\n  - {slots: 7, name: \"2\"}\n",
+             &t, &doc, &why);
     assert_int_equal(err, RD_OK);
     assert_string_equal(t.text, "abcd");
     assert_string_equal(t.form, "flux/dev.2");
@@ -100,6 +103,16 @@ static void good_values(void **state)
     assert_int_equal(t.names.count, 2);
     assert_string_equal(names[1], "b_1");
     assert_null(names[2]);
+    const char *const *words = t.words.items;
+    assert_int_equal(t.words.count, 3);
+    assert_string_equal(words[1], "a b");
+    assert_string_equal(words[2], "-v");
+    const int64_t *dims = t.dims.items;
+    assert_true(t.dims.given);
+    assert_int_equal(t.dims.count, 3);
+    assert_int_equal(dims[0], -1);
+    assert_int_equal(dims[1], 0);
+    assert_int_equal(dims[2], 1024);
     assert_int_equal(t.inner, 9);
     const struct item *items = t.items.items;
     assert_int_equal(t.items.count, 2);
@@ -135,6 +148,25 @@ static void what_is_absent_stays(void **state)
 static const struct {
     const char *yaml, *message;
 } refusal_rows[] = {
+    {"dims: 1",
+     "r.yaml:1: dims: expected a list of 1 to 3 whole numbers from -1 to 1024, got \"1\""},
+    {"dims: []", "r.yaml:1: dims: expected a list of 1 to 3 whole numbers from -1 to 1024, got 0"},
+    {"dims: [1, 2, 3, 4]",
+     "r.yaml:1: dims: expected a list of 1 to 3 whole numbers from -1 to 1024, got 4"},
+    {"dims: [-2]", "r.yaml:1: dims[0]: expected a whole number from -1 to 1024, got \"-2\""},
+    {"dims: [1025]", "r.yaml:1: dims[0]: expected a whole number from -1 to 1024, got \"1025\""},
+    {"dims: [1.5]", "r.yaml:1: dims[0]: expected a whole number from -1 to 1024, got \"1.5\""},
+    {"dims: [x]", "r.yaml:1: dims[0]: expected a whole number from -1 to 1024, got \"x\""},
+    {"dims: ['-']", "r.yaml:1: dims[0]: expected a whole number from -1 to 1024, got \"-\""},
+    {"dims: [--1]", "r.yaml:1: dims[0]: expected a whole number from -1 to 1024, got \"--1\""},
+    {"dims: [+1]", "r.yaml:1: dims[0]: expected a whole number from -1 to 1024, got \"+1\""},
+    {"dims: [01]", "r.yaml:1: dims[0]: expected a whole number from -1 to 1024, got \"01\""},
+    {"dims: [-01]", "r.yaml:1: dims[0]: expected a whole number from -1 to 1024, got \"-01\""},
+    {"dims: [99999999999999999999]",
+     "r.yaml:1: dims[0]: expected a whole number from -1 to 1024, got \"99999999999999999999\""},
+    {"dims: ['1']", "r.yaml:1: dims[0]: expected a whole number from -1 to 1024, got \"1\""},
+    {"dims: [[1]]", "r.yaml:1: dims[0]: expected a whole number from -1 to 1024, got a list"},
+    {"words: [a, '']", "r.yaml:1: words[1]: expected text of 1 to 8192 bytes, got \"\""},
     {"text: a", "r.yaml:1: text: expected text of 2 to 4 bytes, got \"a\""},
     {"text: abcde", "r.yaml:1: text: expected text of 2 to 4 bytes, got \"abcde\""},
     {"text:", "r.yaml:1: text: expected text of 2 to 4 bytes, got nothing"},
@@ -206,9 +238,9 @@ static const struct {
      "r.yaml:4: items[1].slots: expected a whole number from 1 to 1024, got \"many\""},
     {"colour: red", "r.yaml:1: colour: unknown key; did you mean \"color\"?"},
     {"a\\b: red", "r.yaml:1: \"a\\\\b\": unknown key; expected one of text, form, flag, count, "
-                  "color, ratio, size, time, colors, names, inner, items"},
+                  "color, ratio, size, time, colors, names, words, dims, inner, items"},
     {"<<: {a: 1}", "r.yaml:1: \"<<\": unknown key; expected one of text, form, flag, count, "
-                   "color, ratio, size, time, colors, names, inner, items"},
+                   "color, ratio, size, time, colors, names, words, dims, inner, items"},
     {"[text]", "r.yaml:1: expected a map, got a list"},
     {"hello", "r.yaml:1: expected a map, got \"hello\""},
 };
