@@ -143,18 +143,22 @@ static void test_what_backends_serve(void **state)
     three_backends(4);
     struct rd_jobs_ask ask = ask_of(1);
     struct rd_jobs_limits limits;
-    struct rd_jobs_slot slot;
+    struct rd_jobs_slot slots[9];
     ask.want.media = RD_MEDIA_WEBP;
     for (unsigned i = 0; i < 8; i++) {
-        assert_int_equal(rd_jobs_take(jobs, &ask, &slot, &limits), RD_ADMIT_OK);
-        assert_int_not_equal(slot.backend, box);
+        assert_int_equal(rd_jobs_take(jobs, &ask, &slots[i], &limits), RD_ADMIT_OK);
+        assert_int_not_equal(slots[i].backend, box);
     }
-    assert_int_equal(rd_jobs_take(jobs, &ask, &slot, &limits), RD_ADMIT_NO_SLOT);
+    assert_int_equal(rd_jobs_take(jobs, &ask, &slots[8], &limits), RD_ADMIT_NO_SLOT);
     ask.want.media = RD_MEDIA_PNG;
-    assert_int_equal(rd_jobs_take(jobs, &ask, &slot, &limits), RD_ADMIT_OK);
-    assert_int_equal(slot.backend, box);
+    assert_int_equal(rd_jobs_take(jobs, &ask, &slots[8], &limits), RD_ADMIT_OK);
+    assert_int_equal(slots[8].backend, box);
+    struct rd_jobs_slot none;
     ask.want.task = RD_TASK_EDIT;
-    assert_int_equal(rd_jobs_take(jobs, &ask, &slot, &limits), RD_ADMIT_NO_BACKEND);
+    assert_int_equal(rd_jobs_take(jobs, &ask, &none, &limits), RD_ADMIT_NO_BACKEND);
+    for (unsigned i = 0; i < 9; i++) {
+        well(&slots[i]);
+    }
 }
 
 /* The task is in the row: what waits over a restart goes only where it is served. */
