@@ -11,7 +11,7 @@
 enum {
     RD_PROCESS_LINE_MAX = 4096, /* bytes of one line of stdout; a longer one is no message */
     RD_PROCESS_WORDS_KEPT = 1024,
-    RD_PROCESS_WORDS_SHOWN = 300, /* of them, in an error */
+    RD_PROCESS_WORDS_SHOWN = 180, /* of them, in an error: a log line has no room for more */
 };
 
 /* The last bytes of what was written. */
