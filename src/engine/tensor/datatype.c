@@ -37,7 +37,7 @@ static const struct {
     [RD_DATATYPE_BYTES] = {"BYTES", TEXT, 0, 0},
 };
 
-/* The two formats of 16 bits: sign, exponent, fraction. */
+/* The two formats of 16 bits: sign, exponent, fraction. For writing. */
 struct half {
     int fraction_bits;
     int exponent_min; /* of the smallest normal number; -min is one less than the largest */
@@ -112,22 +112,25 @@ static bool put_half(const struct half *format, double value, uint8_t *out)
     return true;
 }
 
-static double get_half(const struct half *format, const uint8_t *bytes)
+static float float_of(uint32_t bits)
 {
-    unsigned bits = (unsigned)load(bytes, 2);
-    unsigned one = 1u << format->fraction_bits;
-    unsigned exponent = (bits & 0x7fff) / one;
-    unsigned fraction = bits % one;
-    unsigned infinity = (unsigned)(2 - 2 * format->exponent_min + 1);
-    double value;
-    if (exponent == infinity) {
-        value = fraction == 0 ? (double)INFINITY : (double)NAN;
-    } else if (exponent == 0) {
-        value = ldexp(fraction, format->exponent_min - format->fraction_bits);
-    } else {
-        value =
-            ldexp(fraction + one, (int)exponent - 1 + format->exponent_min - format->fraction_bits);
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/* A half is a float with fewer bits. BF16 has the same exponent; FP16's is smaller by 112, which a
+ * multiplication by 2^112 puts right for normal and subnormal numbers alike, and exactly. */
+static double get_half(enum rd_datatype datatype, const uint8_t *bytes)
+{
+    uint32_t bits = (uint32_t)load(bytes, 2);
+    if (datatype == RD_DATATYPE_BF16) {
+        return (double)float_of(bits << 16);
     }
+    uint32_t size = bits & 0x7fff;
+    double value = size < 0x7c00   ? (double)(float_of(size << 13) * 0x1p112f)
+                   : size > 0x7c00 ? (double)NAN
+                                   : (double)INFINITY;
     return (bits & 0x8000) != 0 ? -value : value;
 }
 
@@ -209,14 +212,11 @@ double rd_datatype_get_number(enum rd_datatype datatype, const uint8_t *bytes)
         return get_integer(datatype, bytes);
     }
     if (table[datatype].size == 2) {
-        return get_half(datatype == RD_DATATYPE_FP16 ? &fp16 : &bf16, bytes);
+        return get_half(datatype, bytes);
     }
     uint64_t bits = load(bytes, table[datatype].size);
     if (datatype == RD_DATATYPE_FP32) {
-        uint32_t word = (uint32_t)bits;
-        float value;
-        memcpy(&value, &word, sizeof value);
-        return (double)value;
+        return (double)float_of((uint32_t)bits);
     }
     double value;
     memcpy(&value, &bits, sizeof value);

@@ -77,6 +77,7 @@ static void each_type_has_its_keys(void **state)
 #define P "type: process, models: [a/b], command: [/x]"
 #define B "type: builtin"
 
+/* tidy: a table, one line a rule */
 static void each_rule_refuses(void **state)
 {
     (void)state;

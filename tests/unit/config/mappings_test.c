@@ -130,7 +130,8 @@ static void a_small_mapping(void **state)
     rd_config_unref(config);
 }
 
-/* Rows of inputs and outputs: each stands on line 4 and is the second of its list. */
+/* Rows of inputs and outputs: each stands on line 6 and is the second of its list.
+ * tidy: a table, one line a rule */
 static void each_row_refuses(void **state)
 {
     (void)state;

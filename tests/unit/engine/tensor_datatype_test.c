@@ -149,6 +149,26 @@ static void halves_round_once_and_to_even(void **state)
     assert_number(RD_DATATYPE_BF16, 3.3895313892515355e38, "\x7f\x7f");
 }
 
+static void known_halves_read(void **state)
+{
+    (void)state;
+    static const struct {
+        enum rd_datatype datatype;
+        const char *bytes;
+        double value;
+    } rows[] = {
+        {RD_DATATYPE_FP16, "\x01\x00", 0x1p-24},    {RD_DATATYPE_FP16, "\xff\x03", 0x1.ff8p-15},
+        {RD_DATATYPE_FP16, "\x00\x04", 0x1p-14},    {RD_DATATYPE_FP16, "\xff\x7b", 65504},
+        {RD_DATATYPE_FP16, "\x00\xc1", -2.5},       {RD_DATATYPE_FP16, "\x55\x35", 0.333251953125},
+        {RD_DATATYPE_BF16, "\x01\x00", 0x1p-133},   {RD_DATATYPE_BF16, "\x20\xc0", -2.5},
+        {RD_DATATYPE_BF16, "\x7f\x7f", 0x1.fep127},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        double got = rd_datatype_get_number(rows[i].datatype, (const uint8_t *)rows[i].bytes);
+        assert_true(got == rows[i].value);
+    }
+}
+
 /* Every finite value is itself again; what is not finite reads as that and cannot be written. */
 static void every_half_goes_both_ways(void **state)
 {
@@ -184,6 +204,7 @@ int main(void)
         cmocka_unit_test(integers_on_the_wire),
         cmocka_unit_test(floats_on_the_wire),
         cmocka_unit_test(halves_round_once_and_to_even),
+        cmocka_unit_test(known_halves_read),
         cmocka_unit_test(every_half_goes_both_ways),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
