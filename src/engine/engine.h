@@ -142,6 +142,7 @@ extern const struct rd_engine_ops rd_engine_builtin_ops;     /* builtin/ */
 extern const struct rd_engine_ops rd_engine_http_ops;        /* http/ */
 extern const struct rd_engine_ops rd_engine_openai_ops;      /* openai/ */
 extern const struct rd_engine_ops rd_engine_process_ops;     /* process/ */
+extern const struct rd_engine_ops rd_engine_triton_grpc_ops; /* triton/, grpc:// and grpcs:// */
 extern const struct rd_engine_ops rd_engine_triton_http_ops; /* triton/, http:// and https:// */
 /* The engine for a type and a URL, whose scheme may choose between two; NULL: there is none. */
 const struct rd_engine_ops *rd_engine_find(const char *type, const char *url);
