@@ -72,6 +72,7 @@ TESTED_ELSEWHERE = {
     "src/engine/engine.c": "tests/unit/engine/conformance.c",
     "src/engine/http/": "tests/unit/engine/http_test.c",
     "src/engine/process/": "tests/unit/engine/process_test.c",
+    "src/engine/tensor/answer_file.c": "tests/unit/engine/tensor_answer_test.c",
     "src/fetch/url.c": "tests/unit/fetch/guard_test.c",
     "src/gateway/answer.c": "tests/blackbox/test_sync.py",
     "src/gateway/assets.c": "tests/blackbox/test_storage.py",

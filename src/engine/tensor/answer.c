@@ -6,20 +6,15 @@
  * part; a part knows how many bytes it will have: from the shape, or, when it is BYTES, from the
  * four in front of its one element. What it does with them is its row's `gives`: a number is
  * gathered and told, a file of the asked type goes through, everything else is held. */
-#include "engine/tensor/answer.h"
-
-#include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "base/limits.h"
-#include "base/text.h"
+#include "engine/tensor/answer_internal.h"
 #include "engine/tensor/fields.h"
 
 enum {
-    LENGTH_LEN = 4, /* in front of an element of BYTES */
     DEVICE_TEXT_MAX = 4096,
-    QUALITY = 92, /* of WebP and JPEG; as the built-in engine's */
     PREVIEW_QUALITY = 72,
     NS_PER_S = 1000000000,
 };
@@ -51,19 +46,17 @@ void rd_answer_done(struct rd_answer *answer)
     rd_pixels_done(&answer->pixels);
 }
 
-/* What came is not what was asked for. */
-static rd_err malformed(struct rd_answer *answer, struct rd_why *why, const char *name,
-                        const char *text)
+rd_err rd_answer_malformed(struct rd_answer *answer, struct rd_why *why,
+                           const struct rd_mapping_tensor *row, const char *fmt, ...)
 {
+    char text[sizeof why->text];
+    va_list args;
+    va_start(args, fmt);
+    (void)vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
     answer->malformed = true;
-    return rd_why_set(why, RD_ERR_BACKEND_FAILED, "the answer's tensor %s: %s", name, text);
+    return rd_why_set(why, RD_ERR_BACKEND_FAILED, "the answer's tensor %s: %s", row->name, text);
 }
-#define MALFORMED(answer, why, row, ...)                                                           \
-    __extension__({                                                                                \
-        char text_[RD_ENGINE_WHY_MAX];                                                             \
-        (void)snprintf(text_, sizeof text_, __VA_ARGS__);                                          \
-        malformed(answer, why, (row)->name, text_);                                                \
-    })
 
 /* ---- the head of a message ---- */
 
@@ -112,19 +105,19 @@ static rd_err begin_pixels(struct rd_answer *answer, const struct rd_mapping_ten
     struct rd_pixels *pixels = is_picture(row) ? &answer->pixels : &part->pixels;
     struct rd_mapping_picture layout;
     if (is_picture(row) && answer->picture != NULL) {
-        return MALFORMED(answer, why, row, "it came twice");
+        return rd_answer_malformed(answer, why, row, "it came twice");
     }
     if (!rd_mapping_picture(info->shape, info->rank, &layout) || layout.channels != 3) {
-        return MALFORMED(answer, why, row, "its shape is none of a picture");
+        return rd_answer_malformed(answer, why, row, "its shape is none of a picture");
     }
     if (is_picture(row) && (layout.width != format->width || layout.height != format->height)) {
-        return MALFORMED(answer, why, row, "it is %lldx%lld, asked was %ux%u",
-                         (long long)layout.width, (long long)layout.height, format->width,
-                         format->height);
+        return rd_answer_malformed(answer, why, row, "it is %lldx%lld, asked was %ux%u",
+                                   (long long)layout.width, (long long)layout.height, format->width,
+                                   format->height);
     }
     if (!is_picture(row) && layout.width * layout.height > RD_ANSWER_PREVIEW_MAX / 3) {
-        return MALFORMED(answer, why, row, "a preview of %lldx%lld is too large",
-                         (long long)layout.width, (long long)layout.height);
+        return rd_answer_malformed(answer, why, row, "a preview of %lldx%lld is too large",
+                                   (long long)layout.width, (long long)layout.height);
     }
     part->expected =
         (uint64_t)layout.width * (uint64_t)layout.height * 3 * rd_datatype_size(row->datatype);
@@ -140,26 +133,26 @@ static rd_err begin_part(struct rd_answer *answer, const struct rd_mapping_tenso
     char ours[RD_TENSOR_SHAPE_ROOM], theirs[RD_TENSOR_SHAPE_ROOM];
     uint64_t elements;
     if (part->present) {
-        return MALFORMED(answer, why, row, "it stands twice in one message");
+        return rd_answer_malformed(answer, why, row, "it stands twice in one message");
     }
     part->present = true;
     if (strcmp(info->datatype, rd_datatype_name(row->datatype)) != 0) {
-        return MALFORMED(answer, why, row, "expected %s, got %.20s",
-                         rd_datatype_name(row->datatype), info->datatype);
+        return rd_answer_malformed(answer, why, row, "expected %s, got %.20s",
+                                   rd_datatype_name(row->datatype), info->datatype);
     }
     if (!count_elements(info, &elements)) {
-        return MALFORMED(answer, why, row, "no shape that a tensor can have");
+        return rd_answer_malformed(answer, why, row, "no shape that a tensor can have");
     }
     if (elements == 0 && (answer->mapping->decoupled || !is_picture(row))) {
         part->skipped = true;
         return RD_OK;
     }
     if (!shape_is(row, info) || (!is_raw(row) && elements != 1)) {
-        return MALFORMED(answer, why, row, "expected shape %s, got %s",
-                         row->rank == 0
-                             ? "of one element"
-                             : rd_tensor_shape_text(row->shape, row->rank, ours, sizeof ours),
-                         rd_tensor_shape_text(info->shape, info->rank, theirs, sizeof theirs));
+        return rd_answer_malformed(
+            answer, why, row, "expected shape %s, got %s",
+            row->rank == 0 ? "of one element"
+                           : rd_tensor_shape_text(row->shape, row->rank, ours, sizeof ours),
+            rd_tensor_shape_text(info->shape, info->rank, theirs, sizeof theirs));
     }
     if (is_raw(row)) {
         RD_TRY(begin_pixels(answer, row, info, why));
@@ -170,7 +163,7 @@ static rd_err begin_part(struct rd_answer *answer, const struct rd_mapping_tenso
         return RD_OK;
     }
     part->expected =
-        row->datatype == RD_DATATYPE_BYTES ? LENGTH_LEN : rd_datatype_size(row->datatype);
+        row->datatype == RD_DATATYPE_BYTES ? RD_ANSWER_LENGTH_LEN : rd_datatype_size(row->datatype);
     return RD_OK;
 }
 
@@ -180,7 +173,7 @@ static rd_err check_complete(struct rd_answer *answer, struct rd_why *why)
     for (size_t i = 0; i < answer->mapping->outputs_count; i++) {
         const struct rd_answer_part *part = &answer->parts[i];
         if (part->present && !part->skipped && part->received < part->expected) {
-            return MALFORMED(
+            return rd_answer_malformed(
                 answer, why, &answer->mapping->outputs[i], "it ended after %llu of %llu bytes",
                 (unsigned long long)part->received, (unsigned long long)part->expected);
         }
@@ -270,95 +263,10 @@ static rd_err end_preview(struct rd_answer *answer, const struct rd_mapping_tens
         return RD_OK;
     }
     if (rd_image_probe(part->file.data, part->file.len, &info, &inner) != RD_OK) {
-        return malformed(answer, why, row->name, inner.text);
+        return rd_answer_malformed(answer, why, row, "%s", inner.text);
     }
     sink->preview(sink->ctx, info.media, part->file.data, part->file.len);
     return RD_OK;
-}
-
-/* ---- the picture as a file ---- */
-
-enum rd_media rd_answer_sniff(const uint8_t first[RD_ANSWER_MAGIC_LEN])
-{
-    static const struct {
-        enum rd_media media;
-        size_t at, len;
-        const char *bytes;
-    } magics[] = {
-        {RD_MEDIA_PNG, 0, 8, "\x89PNG\r\n\x1a\n"},
-        {RD_MEDIA_JPEG, 0, 3, "\xff\xd8\xff"},
-        {RD_MEDIA_WEBP, 8, 4, "WEBP"},
-        {RD_MEDIA_MP4, 4, 4, "ftyp"},
-    };
-    for (size_t i = 0; i < sizeof magics / sizeof magics[0]; i++) {
-        if (memcmp(first + magics[i].at, magics[i].bytes, magics[i].len) == 0 &&
-            (magics[i].media != RD_MEDIA_WEBP || memcmp(first, "RIFF", 4) == 0)) {
-            return magics[i].media;
-        }
-    }
-    return RD_MEDIA_COUNT_;
-}
-
-/* The first bytes are there: it goes through, is held, or is refused. */
-static rd_err judge_file(struct rd_answer *answer, const struct rd_mapping_tensor *row,
-                         struct rd_answer_part *part, struct rd_why *why)
-{
-    const struct rd_engine_sink *sink = answer->sink;
-    enum rd_media asked = answer->generation->media;
-    enum rd_media got = rd_answer_sniff(part->first);
-    uint64_t len = part->expected - LENGTH_LEN;
-    if (got == asked) {
-        answer->stage = RD_ANSWER_STREAM;
-        return sink->begin(sink->ctx, answer->output, asked, len);
-    }
-    if (got == RD_MEDIA_COUNT_ || got == RD_MEDIA_MP4 || asked == RD_MEDIA_MP4) {
-        return MALFORMED(answer, why, row, "its bytes are no %s", rd_media_type(asked));
-    }
-    if (len > RD_ANSWER_FILE_MAX) {
-        return MALFORMED(
-            answer, why, row, "%llu bytes of %s are too many to be made %s; at most %d",
-            (unsigned long long)len, rd_media_type(got), rd_media_type(asked), RD_ANSWER_FILE_MAX);
-    }
-    answer->stage = RD_ANSWER_HELD;
-    rd_buf_init(&answer->file, RD_ANSWER_FILE_MAX);
-    return RD_OK;
-}
-
-static rd_err pass_file(struct rd_answer *answer, const uint8_t *bytes, size_t len)
-{
-    const struct rd_engine_sink *sink = answer->sink;
-    if (len == 0) {
-        return RD_OK;
-    }
-    if (answer->stage == RD_ANSWER_STREAM) {
-        return sink->data(sink->ctx, answer->output, bytes, len);
-    }
-    rd_buf_append(&answer->file, bytes, len);
-    return rd_buf_err(&answer->file);
-}
-
-/* `at` bytes of the file were there before these. */
-static rd_err take_file(struct rd_answer *answer, size_t row, const uint8_t *bytes, size_t len,
-                        struct rd_why *why)
-{
-    struct rd_answer_part *part = &answer->parts[row];
-    uint64_t at = part->received - LENGTH_LEN;
-    part->received += len;
-    if (answer->stage != RD_ANSWER_MAGIC) {
-        return pass_file(answer, bytes, len);
-    }
-    size_t missing = RD_ANSWER_MAGIC_LEN - (size_t)at;
-    if (len < missing) {
-        memcpy(part->first + at, bytes, len);
-        return RD_OK;
-    }
-    memcpy(part->first + at, bytes, missing);
-    RD_TRY(judge_file(answer, &answer->mapping->outputs[row], part, why));
-    if (at == 0) { /* the usual case: nothing was held back */
-        return pass_file(answer, bytes, len);
-    }
-    RD_TRY(pass_file(answer, part->first, RD_ANSWER_MAGIC_LEN));
-    return pass_file(answer, bytes + missing, len - missing);
 }
 
 /* ---- bytes ---- */
@@ -370,31 +278,19 @@ static rd_err begin_bytes(struct rd_answer *answer, size_t row, struct rd_why *w
     struct rd_answer_part *part = &answer->parts[row];
     uint64_t len = (uint64_t)part->first[0] | (uint64_t)part->first[1] << 8 |
                    (uint64_t)part->first[2] << 16 | (uint64_t)part->first[3] << 24;
-    part->expected = LENGTH_LEN + len;
+    part->expected = RD_ANSWER_LENGTH_LEN + len;
     if (!is_picture(output)) {
         size_t most = output->gives == RD_OUTPUT_PREVIEW ? RD_ANSWER_PREVIEW_MAX : DEVICE_TEXT_MAX;
         if (len > most) {
-            return MALFORMED(answer, why, output, "%llu bytes, at most %zu",
-                             (unsigned long long)len, most);
+            return rd_answer_malformed(answer, why, output, "%llu bytes, at most %zu",
+                                       (unsigned long long)len, most);
         }
         rd_buf_init(&part->file, most);
         part->skipped = len == 0;
         return RD_OK;
     }
-    if (len == 0 && answer->mapping->decoupled) {
-        part->skipped = true;
-        return RD_OK;
-    }
-    if (answer->picture != NULL) {
-        return MALFORMED(answer, why, output, "it came twice");
-    }
-    if (len < RD_ANSWER_MAGIC_LEN) {
-        return MALFORMED(answer, why, output, "%llu bytes are no %s", (unsigned long long)len,
-                         rd_media_type(answer->generation->media));
-    }
-    answer->stage = RD_ANSWER_MAGIC;
-    answer->picture = output;
-    return RD_OK;
+    part->skipped = len == 0 && answer->mapping->decoupled;
+    return part->skipped ? RD_OK : rd_answer_file_begin(answer, row, why);
 }
 
 static rd_err end_part(struct rd_answer *answer, size_t row, struct rd_why *why)
@@ -430,17 +326,17 @@ static rd_err take(struct rd_answer *answer, size_t row, const uint8_t *bytes, s
         part->received += len;
         rd_err err = rd_pixels_feed(is_picture(output) ? &answer->pixels : &part->pixels, bytes,
                                     len, &inner);
-        return err == RD_OK ? RD_OK : malformed(answer, why, output->name, inner.text);
+        return err == RD_OK ? RD_OK : rd_answer_malformed(answer, why, output, "%s", inner.text);
     }
-    if (output->datatype != RD_DATATYPE_BYTES || part->received < LENGTH_LEN) {
+    if (output->datatype != RD_DATATYPE_BYTES || part->received < RD_ANSWER_LENGTH_LEN) {
         memcpy(part->first + part->received, bytes, len);
         part->received += len;
-        return output->datatype == RD_DATATYPE_BYTES && part->received == LENGTH_LEN
+        return output->datatype == RD_DATATYPE_BYTES && part->received == RD_ANSWER_LENGTH_LEN
                    ? begin_bytes(answer, row, why)
                    : RD_OK;
     }
     if (is_picture(output)) {
-        return take_file(answer, row, bytes, len, why);
+        return rd_answer_file_take(answer, row, bytes, len, why);
     }
     part->received += len;
     rd_buf_append(&part->file, bytes, len);
@@ -464,8 +360,9 @@ rd_err rd_answer_data(struct rd_answer *answer, size_t index, const void *bytes,
         uint64_t room = part->expected - part->received;
         size_t step = len < room ? len : (size_t)room;
         if (room == 0) {
-            return MALFORMED(answer, why, &answer->mapping->outputs[row],
-                             "it has more than its %llu bytes", (unsigned long long)part->expected);
+            return rd_answer_malformed(answer, why, &answer->mapping->outputs[row],
+                                       "it has more than its %llu bytes",
+                                       (unsigned long long)part->expected);
         }
         RD_TRY(take(answer, row, from, step, why));
         from += step;
@@ -479,38 +376,6 @@ rd_err rd_answer_data(struct rd_answer *answer, size_t index, const void *bytes,
 
 /* ---- the end ---- */
 
-static rd_err encode(struct rd_answer *answer, const struct rd_image *image, struct rd_why *why)
-{
-    const struct rd_engine_sink *sink = answer->sink;
-    enum rd_media media = answer->generation->media;
-    RD_AUTO_BUF struct rd_buf file;
-    rd_buf_init(&file, RD_ANSWER_FILE_MAX);
-    rd_err err = rd_image_encode(image, media, QUALITY, &file);
-    if (err != RD_OK) {
-        return rd_why_set(why, err, "the picture cannot be encoded as %s", rd_media_type(media));
-    }
-    RD_TRY(sink->begin(sink->ctx, answer->output, media, file.len));
-    RD_TRY(sink->data(sink->ctx, answer->output, file.data, file.len));
-    return sink->end(sink->ctx, answer->output);
-}
-
-static rd_err encode_again(struct rd_answer *answer, struct rd_why *why)
-{
-    struct rd_image image;
-    struct rd_why inner;
-    rd_err err = rd_image_decode(answer->file.data, answer->file.len, 3, &image, &inner);
-    if (err == RD_ERR_NO_MEMORY) {
-        return rd_why_set(why, err, "no memory to decode the picture");
-    }
-    if (err != RD_OK) {
-        return malformed(answer, why, answer->picture->name, inner.text);
-    }
-    rd_buf_done(&answer->file);
-    err = encode(answer, &image, why);
-    rd_image_done(&image);
-    return err;
-}
-
 bool rd_answer_is_slow(const struct rd_answer *answer)
 {
     return answer->stage == RD_ANSWER_HELD || answer->stage == RD_ANSWER_PIXELS;
@@ -523,9 +388,9 @@ rd_err rd_answer_finish(struct rd_answer *answer, struct rd_why *why)
     case RD_ANSWER_STREAM:
         return answer->sink->end(answer->sink->ctx, answer->output);
     case RD_ANSWER_HELD:
-        return encode_again(answer, why);
+        return rd_answer_file_encode(answer, why);
     case RD_ANSWER_PIXELS:
-        return encode(answer, &answer->pixels.image, why);
+        return rd_answer_encode(answer, &answer->pixels.image, why);
     case RD_ANSWER_NO_PICTURE:
     case RD_ANSWER_MAGIC:
         break;

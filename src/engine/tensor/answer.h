@@ -101,7 +101,4 @@ rd_err rd_answer_finish(struct rd_answer *answer, struct rd_why *why) RD_MUST;
  * wait for. */
 bool rd_answer_is_slow(const struct rd_answer *answer);
 
-/* What a file's first bytes say; RD_MEDIA_COUNT_: none of ours. */
-enum rd_media rd_answer_sniff(const uint8_t first[RD_ANSWER_MAGIC_LEN]);
-
 #endif
