@@ -267,7 +267,6 @@ rd_err rd_http_run_begin(struct rd_engine_run *run, const struct rd_engine_job *
     run->ticking = false;
     run->face.spent_ns = 0;
     run->reached = false;
-    run->attempts = 0;
     run->face.exchanges = 0;
     run->face.final = false;
     run->face.faultless = false;
