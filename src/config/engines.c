@@ -161,6 +161,10 @@ static rd_err fill_mappings(struct rd_config_loader *l, const struct rd_yaml_nod
         if (mappings[i] == NULL) {
             return unknown_mapping(l, rd_yaml_item(node, i));
         }
+        if (mappings[i]->decoupled && !rd_text_starts(raw->url, "grpc")) {
+            return rd_yaml_expected(l->doc, rd_yaml_item(node, i), l->why,
+                                    "a grpc:// or grpcs:// URL beside a mapping that is decoupled");
+        }
     }
     out->engine.mappings = mappings;
     out->engine.mappings_count = raw->mapping.count;

@@ -34,7 +34,7 @@
 
 enum {
     RD_ANSWER_TENSORS_MAX = 64,      /* in one message */
-    RD_ANSWER_FILE_MAX = 64 << 20,   /* a picture that has to be encoded again */
+    RD_ANSWER_FILE_MAX = 16 << 20,   /* a picture that has to be encoded again */
     RD_ANSWER_PREVIEW_MAX = 1 << 20, /* a preview as a file; as pixels a third of them */
     RD_ANSWER_MAGIC_LEN = 12,        /* first bytes that tell what a file is */
     RD_ANSWER_DEVICE_SECONDS_MAX = 1 << 20,

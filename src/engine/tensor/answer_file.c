@@ -127,9 +127,17 @@ rd_err rd_answer_encode(struct rd_answer *answer, const struct rd_image *image, 
 
 rd_err rd_answer_file_encode(struct rd_answer *answer, struct rd_why *why)
 {
+    const struct rd_format *format = answer->generation->format;
+    struct rd_image_info info;
     struct rd_image image;
     struct rd_why inner;
-    rd_err err = rd_image_decode(answer->file.data, answer->file.len, 3, &image, &inner);
+    rd_err err = rd_image_probe(answer->file.data, answer->file.len, &info, &inner);
+    if (err == RD_OK && (info.width != format->width || info.height != format->height)) {
+        return rd_answer_malformed(answer, why, answer->picture, "it is %ux%u, asked was %ux%u",
+                                   info.width, info.height, format->width, format->height);
+    }
+    err = err != RD_OK ? err
+                       : rd_image_decode(answer->file.data, answer->file.len, 3, &image, &inner);
     if (err == RD_ERR_NO_MEMORY) {
         return rd_why_set(why, err, "no memory to decode the picture");
     }

@@ -138,6 +138,9 @@ static void each_rule_refuses(void **state)
          "prompt-to-video, stable-diffusion, tensorrt-diffusion), got \"other\""},
         {"type: triton, url: \"grpc://h\", models: [a/b, a/c], mapping: [m]",
          ".mapping: expected one that is for a/b, too"},
+        {"type: triton, url: http://h/, models: [a/b], mapping: [prompt-to-stream]",
+         ".mapping[0]: expected a grpc:// or grpcs:// URL beside a mapping that is decoupled, got "
+         "\"prompt-to-stream\""},
         /* ranges */
         {B ", weight: 0", ".weight: expected a whole number from 1 to 1000, got \"0\""},
         {B ", weight: 1001", ".weight: expected a whole number from 1 to 1000, got \"1001\""},

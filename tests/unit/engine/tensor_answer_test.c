@@ -252,6 +252,27 @@ static void another_type_is_encoded_again(void **state)
     }
 }
 
+/* Found out from its header, before it is decoded. */
+static void another_type_of_another_size(void **state)
+{
+    (void)state;
+    static const struct rd_format other = {"other", RD_MODALITY_IMAGE, 8, 8};
+    RD_AUTO_BUF struct rd_buf wire;
+    a_file(RD_MEDIA_WEBP, &wire);
+    struct message message = {{{{"image", "BYTES", one, 1, false}, wire.data, wire.len}}, 1};
+    struct told told = {0};
+    struct rd_answer answer;
+    struct rd_why why = {""};
+    struct dialogue d = {
+        rd_mapping_ready("prompt-to-picture"), png_asked, &message, 1, &told, &answer, false};
+    d.generation.format = &other;
+    assert_int_equal(run(&d, 17, &why), RD_ERR_BACKEND_FAILED);
+    assert_string_equal(why.text, "the answer's tensor image: it is 8x4, asked was 8x8");
+    assert_true(answer.malformed);
+    assert_int_equal(told.begins, 0);
+    told_done(&told);
+}
+
 static void another_type_that_is_broken(void **state)
 {
     (void)state;
@@ -271,10 +292,10 @@ static void another_type_that_is_broken(void **state)
     assert_int_equal(told.begins, 0);
     told_done(&told);
     static const struct message large = {
-        {FILE_TENSOR("image", "\x01\0\0\x04RIFF\xff\xff\xff\x03WEBPVP8 ")}, 1};
+        {FILE_TENSOR("image", "\x01\0\0\x01RIFF\xff\xff\xff\x03WEBPVP8 ")}, 1};
     refused(rd_mapping_ready("prompt-to-picture"), &large, 1,
-            "the answer's tensor image: 67108865 bytes of image/webp are too many to be made "
-            "image/png; at most 67108864");
+            "the answer's tensor image: 16777217 bytes of image/webp are too many to be made "
+            "image/png; at most 16777216");
 }
 
 /* ---- raw pictures ---- */
@@ -375,6 +396,7 @@ int main(void)
         cmocka_unit_test(too_many_tensors),
         cmocka_unit_test(errors_of_the_sink),
         cmocka_unit_test(another_type_is_encoded_again),
+        cmocka_unit_test(another_type_of_another_size),
         cmocka_unit_test(another_type_that_is_broken),
         cmocka_unit_test(a_raw_picture_is_encoded),
         cmocka_unit_test(raw_pictures_that_are_none),
