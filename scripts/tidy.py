@@ -71,11 +71,14 @@ TESTED_ELSEWHERE = {
     "src/engine/builtin/": "tests/unit/engine/builtin_test.c",
     "src/engine/engine.c": "tests/unit/engine/conformance.c",
     "src/engine/http/": "tests/unit/engine/http_test.c",
+    "src/engine/openai/": "tests/unit/engine/openai_test.c",
+    "src/engine/triton/": "tests/unit/engine/grpc_test.c",
     "src/engine/process/": "tests/unit/engine/process_test.c",
     "src/engine/tensor/answer_file.c": "tests/unit/engine/tensor_answer_test.c",
     "src/fetch/url.c": "tests/unit/fetch/guard_test.c",
     "src/gateway/answer.c": "tests/blackbox/test_sync.py",
     "src/gateway/assets.c": "tests/blackbox/test_storage.py",
+    "src/gateway/backends.c": "tests/blackbox/test_backends.py",
     "src/gateway/attest.c": "tests/blackbox/test_verify.py",
     "src/gateway/replay.c": "tests/blackbox/test_jobs.py",
     "src/gateway/events.c": "tests/blackbox/test_events.py",
@@ -126,7 +129,7 @@ UNFINISHED = re.compile(r"\b(?:TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK)\b")
 
 # Every parser that reads bytes from outside, by the name of its fuzz target.
 PARSERS = ["request", "data_uri", "range", "image", "config", "catalogue", "accept", "conditional", "url", "cas_pack",
-           "signer_frame", "envelope", "jwks", "engine_reply", "tensor_answer", "engine_openai", "sse", "webhook", "ws"]
+           "signer_frame", "envelope", "jwks", "engine_process", "engine_reply", "engine_openai", "grpc_message", "tensor_answer", "sse", "webhook", "ws"]
 
 
 class Findings(list):

@@ -119,6 +119,7 @@ int rd_cli_save_jwks(struct rd_cli *cli, const char *file) RD_MUST;
 /* The commands; their option tables stand beside them. */
 int rd_cli_generate(struct rd_cli *cli);
 int rd_cli_models(struct rd_cli *cli);
+int rd_cli_backends(struct rd_cli *cli);
 int rd_cli_upload(struct rd_cli *cli);
 int rd_cli_fetch(struct rd_cli *cli);
 int rd_cli_reveal(struct rd_cli *cli);

@@ -76,6 +76,15 @@ const struct rd_cli_command rd_cli_commands[] = {
      "  render models\n"
      "  render models --json | jq -r '.models[] | select(.available) | .id'\n",
      NULL, NULL, rd_cli_models},
+    {"backends", "", 0, 0, "list the servers behind the gateway (administrators)",
+     "SLOTS are those in use and all. A backend gets no work while it is not ready (its own "
+     "word),\n"
+     "while its breaker is open (half of its last runs failed), or in quarantine.\n"
+     "\n"
+     "Examples:\n"
+     "  render backends --key-file data/admin.key\n"
+     "  render backends --json | jq -r '.backends[] | select(.ready | not) | .name'\n",
+     NULL, NULL, rd_cli_backends},
     {"upload", "FILE", 1, 1, "upload a picture to use as an input",
      "FILE is a PNG, JPEG or WebP file of at most 50 MiB. Prints the asset's URL, to be given\n"
      "to `render generate --image`.\n"

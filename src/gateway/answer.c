@@ -57,9 +57,11 @@ static void common(struct rd_sync *sync, const struct rd_result *result)
     rd_reply_limits(sync->call, &sync->limits);
     rd_http_reply_headerf(x, "X-Weyl-Seed", "%" PRIu32, result->seed);
     rd_http_reply_headerf(x, "X-Weyl-Duration-Ms", "%" PRIu64, (ns + 500000) / 1000000);
-    if (result->device_source != RD_DEVICE_TIME_UNKNOWN) {
+    const char *source = rd_jobs_device_source((int)result->device_source);
+    if (source != NULL) {
         rd_http_reply_headerf(x, "x-gpu-seconds", "%" PRIu64 ".%09" PRIu64,
                               result->device_ns / 1000000000, result->device_ns % 1000000000);
+        rd_http_reply_header(x, "x-gpu-source", source);
     }
     if (result->device[0] != '\0') {
         rd_http_reply_header(x, "x-gpu-device", result->device);
@@ -103,12 +105,8 @@ static void answer_json(struct rd_sync *sync, const struct rd_result *result)
         &body, "],\"model\":\"%s/%s\",\"task\":\"%s\",\"seed\":%" PRIu32 ",\"request_id\":\"%s\"",
         sync->model->family, sync->model->name, rd_task_name(sync->task), result->seed,
         rd_http_request_id(sync->call->exchange));
-    if (result->device_source == RD_DEVICE_TIME_UNKNOWN) {
-        rd_buf_str(&body, ",\"gpu_seconds\":null}");
-    } else {
-        rd_buf_printf(&body, ",\"gpu_seconds\":%" PRIu64 ".%09" PRIu64 "}",
-                      result->device_ns / 1000000000, result->device_ns % 1000000000);
-    }
+    rd_jobs_write_device_time(&body, (int)result->device_source, result->device_ns);
+    rd_buf_char(&body, '}');
     if (rd_buf_err(&body) != RD_OK) {
         rd_reply_error(sync->call, rd_buf_err(&body), NULL, NULL);
         return;

@@ -119,7 +119,8 @@ void rd_webhooks_replay(struct rd_call *call);
 void rd_webhooks_test(struct rd_call *call);
 void rd_webhooks_secret(struct rd_call *call);
 void rd_webhooks_rotate(struct rd_call *call);
-void rd_info_models(struct rd_call *call); /* info.c */
+void rd_backends_handle(struct rd_call *call); /* backends.c */
+void rd_info_models(struct rd_call *call);     /* info.c */
 void rd_info_aliases(struct rd_call *call);
 void rd_info_loras(struct rd_call *call);
 void rd_info_live(struct rd_call *call);

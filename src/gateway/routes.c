@@ -34,6 +34,8 @@ static const struct rd_route routes[] = {
      "aliases"},
     {RD_HTTP_GET, "/models/loras", RD_SCOPE_ALL, RD_BODY_NONE, RD_ON_HTTP, NULL, rd_info_loras,
      "loras"},
+    {RD_HTTP_GET, "/backends", RD_SCOPE_ADMIN, RD_BODY_NONE, RD_ON_POOL, NULL, rd_backends_handle,
+     "backends"},
     {RD_HTTP_POST, "/uploads", RD_SCOPE_UPLOAD, RD_BODY_JSON, RD_ON_POOL_ONCE, NULL,
      rd_upload_create, "upload_create"},
     {RD_HTTP_PUT, "/uploads/{token}", PUBLIC, RD_BODY_STREAM, RD_ON_HTTP, rd_upload_begin,
@@ -180,10 +182,11 @@ static void cors_headers(struct rd_call *call)
         const char *allowed = config->cors_origins[i];
         if (strcmp(allowed, "*") == 0 || strcmp(allowed, origin) == 0) {
             rd_http_reply_header(call->exchange, "Access-Control-Allow-Origin", allowed);
-            rd_http_reply_header(call->exchange, "Access-Control-Expose-Headers",
-                                 "Content-Location, ETag, Link, Location, Preference-Applied, "
-                                 "RateLimit, RateLimit-Policy, Retry-After, X-Weyl-Request-Id, "
-                                 "X-Weyl-Seed, X-Weyl-Duration-Ms, x-gpu-seconds, x-gpu-device");
+            rd_http_reply_header(
+                call->exchange, "Access-Control-Expose-Headers",
+                "Content-Location, ETag, Link, Location, Preference-Applied, "
+                "RateLimit, RateLimit-Policy, Retry-After, X-Weyl-Request-Id, "
+                "X-Weyl-Seed, X-Weyl-Duration-Ms, x-gpu-seconds, x-gpu-source, x-gpu-device");
             rd_http_reply_header(call->exchange, "Vary", "Origin");
             return;
         }

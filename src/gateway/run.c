@@ -90,12 +90,15 @@ const char *rd_run_message(const struct rd_run *run, rd_err err)
 
 /* ---- the end ---- */
 
+/* What was delivered and refused is not asked for again: the model has worked for it, and would do
+ * so as long again. */
 static enum rd_outcome outcome_of(const struct rd_run *run, rd_err err)
 {
-    return err == RD_OK                                        ? RD_OUTCOME_OK
-           : err == RD_ERR_CANCELLED                           ? RD_OUTCOME_CANCELLED
-           : rd_err_info(err)->retriable && !run->report.final ? RD_OUTCOME_FAILED_AGAIN
-                                                               : RD_OUTCOME_FAILED;
+    bool final = run->report.final || run->refused;
+    return err == RD_OK                            ? RD_OUTCOME_OK
+           : err == RD_ERR_CANCELLED               ? RD_OUTCOME_CANCELLED
+           : rd_err_info(err)->retriable && !final ? RD_OUTCOME_FAILED_AGAIN
+                                                   : RD_OUTCOME_FAILED;
 }
 
 /* What the end says about the backend. What the gateway itself could not do says nothing. */
@@ -106,6 +109,12 @@ static enum rd_verdict verdict_of(const struct rd_run *run, rd_err err)
     return err == RD_OK                         ? RD_VERDICT_GOOD
            : backends && !run->report.faultless ? RD_VERDICT_BAD
                                                 : RD_VERDICT_SAYS_NOTHING;
+}
+
+/* Whether its device time is the owner's: of what was made, or ran until it was cancelled. */
+static bool charged(rd_err err)
+{
+    return err == RD_OK || err == RD_ERR_CANCELLED;
 }
 
 static void tell_queue(struct rd_run *run, rd_err err)
@@ -129,7 +138,8 @@ static void tell_queue(struct rd_run *run, rd_err err)
         .message = message[0] == '\0' ? NULL : message,
         .assets = rd_buf_cstr(&assets),
         .device_ns = run->report.device_ns,
-        .device_source = (int)run->report.source,
+        /* the queue learns from all, the owner pays for none that failed */
+        .device_source = charged(err) ? (int)run->report.source : RD_DEVICE_TIME_UNKNOWN,
     };
     (void)rd_jobs_done(run->gateway->jobs, &run->slot, &outcome, NULL);
     rd_jobs_slot_free(run->gateway->jobs, run->slot.backend);
@@ -145,7 +155,7 @@ static void count(struct rd_run *run, rd_err err)
     } else if (rd_err_info(err)->http >= 500) {
         atomic_fetch_add(&metrics->generations_failed, 1);
     }
-    if (run->report.source != RD_DEVICE_TIME_UNKNOWN) {
+    if (charged(err) && run->report.source != RD_DEVICE_TIME_UNKNOWN) {
         atomic_fetch_add(&metrics->device_ns, run->report.device_ns);
     }
 }
@@ -197,12 +207,18 @@ static rd_err on_begin(void *ctx, unsigned index, enum rd_media media, uint64_t 
     return rd_cas_begin(run->gateway->cas, run->owner, size_hint, &run->outputs[index].writer);
 }
 
+static rd_err looked_at(struct rd_run *run, rd_err err)
+{
+    run->refused = err == RD_ERR_BACKEND_FAILED;
+    return err;
+}
+
 static rd_err on_data(void *ctx, unsigned index, const void *bytes, size_t len)
 {
     struct rd_run *run = ctx;
     struct rd_output *output = &run->outputs[index];
     if (output->check != NULL) {
-        RD_TRY(rd_media_check_feed(output->check, bytes, len, &run->why));
+        RD_TRY(looked_at(run, rd_media_check_feed(output->check, bytes, len, &run->why)));
     }
     return rd_cas_data(output->writer, bytes, len);
 }
@@ -212,7 +228,7 @@ static rd_err on_end(void *ctx, unsigned index)
     struct rd_run *run = ctx;
     struct rd_output *output = &run->outputs[index];
     if (output->check != NULL) {
-        RD_TRY(rd_media_check_finish(output->check, &run->why));
+        RD_TRY(looked_at(run, rd_media_check_finish(output->check, &run->why)));
         rd_media_check_free(RD_STEAL(output->check));
     }
     output->size = rd_cas_written(output->writer);
@@ -440,6 +456,7 @@ static void attempt(struct rd_run *run)
 {
     drop_outputs(run);
     run->why.text[0] = '\0';
+    run->refused = false;
     run->started_ms = rd_clock_wall_ms();
     rd_err err = find_backend(run);
     err = err == RD_OK ? start_engine(run) : err;

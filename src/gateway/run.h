@@ -60,6 +60,7 @@ struct rd_run {
     struct rd_engine_run *engine_run;
     bool engine_started, engine_done, stopped;
     bool trusted; /* the backend's engine is */
+    bool refused; /* what it delivered is no picture */
 
     _Atomic int pending;
     _Atomic int err; /* enum rd_err: the first that came */

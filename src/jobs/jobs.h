@@ -32,6 +32,7 @@ enum {
         64, /* of one job, for those who come back; older ones are told as missed */
     RD_JOBS_EVENT_MAX = 200 * 1024, /* bytes of one event's data; a larger preview is left out */
     RD_JOBS_WATCHES_MAX = 65536,
+    RD_JOBS_LOOKS_MAX = 1024, /* refused submissions whose keys are looked up */
 };
 
 /* A run's place: whose it is, and on which backend. */
@@ -133,14 +134,18 @@ enum rd_admit rd_jobs_take(struct rd_jobs *jobs, const struct rd_jobs_ask *ask,
 
 struct rd_jobs_created {
     const char *id;
-    bool existing; /* the idempotency key had this job already */
+    bool existing;       /* the idempotency key had this job already */
+    enum rd_admit admit; /* not OK: it was refused after all, and id is "" (err says the same) */
     uint32_t position;
     uint64_t eta_ns;
 };
 typedef void rd_jobs_created_fn(void *ctx, rd_err err, const struct rd_jobs_created *created);
 /* A job for the queue. `add` is an RD_WRITE_ADD with everything but n, and id when that is "";
  * texts are copied. When it is admitted `fn` is called once, on the writer, after the sync (or with
- * the error: CONFLICT for an idempotency key with another body); it may call rd_jobs_watch. */
+ * the error: CONFLICT for an idempotency key with another body); it may call rd_jobs_watch.
+ * A key that has a job already is answered with it whatever the limits say: what they refuse, with
+ * a key, is OK here, and `fn` is told of the refusal (created->admit) once the store says that the
+ * key is new; *ret_limits is the refusal's. */
 enum rd_admit rd_jobs_submit(struct rd_jobs *jobs, const struct rd_jobs_ask *ask,
                              const struct rd_job_write *add, rd_jobs_created_fn *fn, void *ctx,
                              struct rd_jobs_limits *ret_limits) RD_MUST;
@@ -196,6 +201,10 @@ rd_err rd_jobs_get(struct rd_jobs *jobs, uint64_t owner, const char *id, const c
                    struct rd_buf *json, char output[RD_ID_ASSET_LEN + 1], bool *ret_stored) RD_MUST;
 /* `,"name":1.250`, or null while nothing is known (0). */
 void rd_jobs_write_seconds(struct rd_buf *json, const char *name, uint64_t ns);
+/* `,"gpu_seconds":1.250000000,"gpu_source":"engine"`; null twice when it is not known. */
+void rd_jobs_write_device_time(struct rd_buf *json, int source, uint64_t ns);
+/* "cpu", "engine", "measured": how a device time was obtained; NULL: it is not known. */
+const char *rd_jobs_device_source(int source);
 /* There is such a job in memory, and the owner (0: any) may see it. */
 bool rd_jobs_visible(struct rd_jobs *jobs, uint64_t owner, const char *id);
 /* The same of a row of the store (json.c); row->request may be NULL. */

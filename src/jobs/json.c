@@ -56,13 +56,20 @@ static void outputs(const struct rd_job_row *row, const char *public_url, struct
     rd_buf_char(json, ']');
 }
 
-static void device_time(const struct rd_job_row *row, struct rd_buf *json)
+const char *rd_jobs_device_source(int source)
 {
-    if (row->device_source == 0) {
-        rd_buf_str(json, ",\"gpu_seconds\":null");
+    static const char *const names[] = {NULL, "cpu", "engine", "measured"}; /* engine/engine.h */
+    return source >= 0 && source < 4 ? names[source] : NULL;
+}
+
+void rd_jobs_write_device_time(struct rd_buf *json, int source, uint64_t ns)
+{
+    const char *name = rd_jobs_device_source(source);
+    if (name == NULL) {
+        rd_buf_str(json, ",\"gpu_seconds\":null,\"gpu_source\":null");
     } else {
-        rd_buf_printf(json, ",\"gpu_seconds\":%" PRIu64 ".%09" PRIu64, row->device_ns / 1000000000,
-                      row->device_ns % 1000000000);
+        rd_buf_printf(json, ",\"gpu_seconds\":%" PRIu64 ".%09" PRIu64 ",\"gpu_source\":\"%s\"",
+                      ns / 1000000000, ns % 1000000000, name);
     }
 }
 
@@ -138,7 +145,7 @@ void rd_jobs_write_job(const struct rd_job_row *row, const struct job_now *now,
                   ",\"seed\":%" PRIu32 ",\"model\":\"%s\",\"priority\":\"%s\",\"attempts\":%u",
                   row->seed, row->model, lanes[row->lane < 3 ? row->lane : 1], row->attempt);
     rd_buf_printf(json, ",\"error\":%s", error_of(row));
-    device_time(row, json);
+    rd_jobs_write_device_time(json, row->device_source, row->device_ns);
     time_field(json, "created_at", row->created_ms);
     time_field(json, "started_at", row->started_ms);
     time_field(json, "completed_at", row->ended_ms);
@@ -161,7 +168,7 @@ void rd_jobs_write_end(const struct rd_job_row *row, const char *public_url, str
     RD_AUTO_BUF struct rd_buf fields;
     rd_buf_init(&fields, RD_KIB(4));
     outputs(row, public_url, &fields);
-    device_time(row, &fields);
+    rd_jobs_write_device_time(&fields, row->device_source, row->device_ns);
     rd_buf_printf(json, "{%s,\"seed\":%" PRIu32 "}", rd_buf_cstr(&fields) + 1, row->seed);
 }
 

@@ -529,6 +529,16 @@ def test_keys(gateway):
     assert revoked["revoked_at"]
 
 
+# ---- backends ----
+
+def test_backends(gateway):
+    listed = conforms(gateway.get("/backends"), "get", "/backends", 200).json()["backends"]
+    assert [(b["name"], b["type"], b["ready"], b["breaker"]["state"]) for b in listed] == [("builtin", "builtin", True, "closed")]
+    assert listed[0]["url"] is None and "builtin/plasma" in listed[0]["models"]
+    conforms(gateway.get("/backends", key=None), "get", "/backends", 401)
+    conforms(gateway.get("/backends", key=gateway.new_key("acme")["key"]), "get", "/backends", 403)
+
+
 # ---- the field table, from the outside ----
 
 def limits():
