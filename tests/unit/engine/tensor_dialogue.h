@@ -143,8 +143,8 @@ static const struct rd_generation png_asked = {
     .format = &small, .media = RD_MEDIA_PNG, .steps = 10, .count = 3};
 
 /* Refused with these words, however the bytes are cut; the sink saw no end. */
-static void refused(const struct rd_mapping *mapping, const struct message *messages, size_t count,
-                    const char *text)
+static inline void refused(const struct rd_mapping *mapping, const struct message *messages,
+                           size_t count, const char *text)
 {
     static const size_t pieces[] = {1, 2, 3, 5, 1000000};
     for (size_t i = 0; i < sizeof pieces / sizeof pieces[0]; i++) {
