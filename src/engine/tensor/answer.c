@@ -181,11 +181,14 @@ static rd_err check_complete(struct rd_answer *answer, struct rd_why *why)
     return RD_OK;
 }
 
-static int find_row(const struct rd_mapping *mapping, const char *name)
+/* -1: nobody wants it. */
+static int find_row(const struct rd_answer *answer, const char *name)
 {
-    for (size_t i = 0; i < mapping->outputs_count; i++) {
-        if (strcmp(mapping->outputs[i].name, name) == 0) {
-            return (int)i;
+    for (size_t i = 0; i < answer->mapping->outputs_count; i++) {
+        const struct rd_mapping_tensor *row = &answer->mapping->outputs[i];
+        if (strcmp(row->name, name) == 0) {
+            bool wanted = row->gives != RD_OUTPUT_PREVIEW || answer->sink->preview != NULL;
+            return wanted ? (int)i : -1;
         }
     }
     return -1;
@@ -205,7 +208,7 @@ rd_err rd_answer_head(struct rd_answer *answer, const struct rd_tensor_info *ten
     }
     answer->tensors_count = count;
     for (size_t i = 0; i < count; i++) {
-        int row = find_row(answer->mapping, tensors[i].name);
+        int row = find_row(answer, tensors[i].name);
         answer->part_of[i] = (int8_t)row;
         if (row >= 0) {
             RD_TRY(begin_part(answer, &answer->mapping->outputs[row], &tensors[i], why));
@@ -252,9 +255,6 @@ static rd_err end_preview(struct rd_answer *answer, const struct rd_mapping_tens
     const struct rd_engine_sink *sink = answer->sink;
     struct rd_image_info info;
     struct rd_why inner;
-    if (sink->preview == NULL) {
-        return RD_OK;
-    }
     if (is_raw(row)) {
         RD_AUTO_BUF struct rd_buf file;
         rd_buf_init(&file, RD_ANSWER_PREVIEW_MAX);

@@ -16,17 +16,20 @@
 #include "base/text.h"
 #include "engine/tensor/fields.h"
 
+/* The request's own limits. FP16 holds each integer up to 2048, which formats do not reach. */
+enum { STEPS_MAX = 150, SIDE_ASKED_MAX = 2048 };
+
 const struct rd_tensor_field rd_tensor_inputs[RD_INPUT_COUNT_] = {
     [RD_INPUT_VALUE] = {"value", RD_KIND_CONSTANT, 0},
     [RD_INPUT_PROMPT] = {"prompt", RD_KIND_TEXT, 0},
     [RD_INPUT_NEGATIVE_PROMPT] = {"negative_prompt", RD_KIND_TEXT, 0},
     [RD_INPUT_SEED] = {"seed", RD_KIND_INTEGER, UINT32_MAX},
-    [RD_INPUT_STEPS] = {"steps", RD_KIND_INTEGER, 150},
+    [RD_INPUT_STEPS] = {"steps", RD_KIND_INTEGER, STEPS_MAX},
     [RD_INPUT_GUIDANCE] = {"guidance", RD_KIND_NUMBER, 0},
     [RD_INPUT_CFG] = {"cfg", RD_KIND_NUMBER, 0},
     [RD_INPUT_STRENGTH] = {"strength", RD_KIND_NUMBER, 0},
-    [RD_INPUT_WIDTH] = {"width", RD_KIND_INTEGER, RD_MAPPING_SIDE_MAX},
-    [RD_INPUT_HEIGHT] = {"height", RD_KIND_INTEGER, RD_MAPPING_SIDE_MAX},
+    [RD_INPUT_WIDTH] = {"width", RD_KIND_INTEGER, SIDE_ASKED_MAX},
+    [RD_INPUT_HEIGHT] = {"height", RD_KIND_INTEGER, SIDE_ASKED_MAX},
     [RD_INPUT_DURATION] = {"duration", RD_KIND_NUMBER, 0},
     [RD_INPUT_MOTION_STRENGTH] = {"motion_strength", RD_KIND_NUMBER, 0},
     [RD_INPUT_SHIFT] = {"shift", RD_KIND_NUMBER, 0},

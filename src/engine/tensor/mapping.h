@@ -151,6 +151,7 @@ struct rd_model_metadata {
     size_t versions_count;
     const struct rd_tensor_info *inputs, *outputs;
     size_t inputs_count, outputs_count;
+    bool decoupled; /* it is known to be (ModelConfig's model_transaction_policy) */
 };
 
 /* Whether the server's model takes what the mapping makes, and gives what it reads. CONFIG, with

@@ -149,12 +149,23 @@ static void check_version(const struct rd_mapping *mapping,
     }
 }
 
+/* Triton refuses to run a decoupled model otherwise; the other way round it does no harm. */
+static void check_decoupled(const struct rd_mapping *mapping,
+                            const struct rd_model_metadata *metadata, struct rd_buf *out)
+{
+    if (metadata->decoupled && !mapping->decoupled) {
+        rd_buf_printf(out, "%sthe model is decoupled; write decoupled: true, and a grpc:// URL",
+                      out->len == 0 ? "" : "; also: ");
+    }
+}
+
 rd_err rd_mapping_check_server(const struct rd_mapping *mapping,
                                const struct rd_model_metadata *metadata, struct rd_why *why)
 {
     RD_AUTO_BUF struct rd_buf out;
     rd_buf_init(&out, 16384);
     check_version(mapping, metadata, &out);
+    check_decoupled(mapping, metadata, &out);
     check_rows(mapping->inputs, mapping->inputs_count, "input", metadata->inputs,
                metadata->inputs_count, &out);
     check_filled(mapping, metadata, &out);

@@ -158,6 +158,14 @@ static void what_differs(void **state)
     server_init(&s);
     m.version = "2";
     refused(&m, &s, "version 2: the server has 1, 3");
+    server_init(&s);
+    m.version = NULL;
+    s.metadata.decoupled = true;
+    refused(&m, &s, "the model is decoupled; write decoupled: true, and a grpc:// URL");
+    m.decoupled = true;
+    assert_int_equal(rd_mapping_check_server(&m, &s.metadata, NULL), RD_OK);
+    s.metadata.decoupled = false;
+    assert_int_equal(rd_mapping_check_server(&m, &s.metadata, NULL), RD_OK);
 }
 
 static void hostile_metadata(void **state)

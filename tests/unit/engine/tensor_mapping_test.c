@@ -94,7 +94,7 @@ static void each_input_rule_refuses(void **state)
         {{INPUT(SEED, FP32), ONE}, HOLDS("seed from 0 to 4294967295") "FP32"},
         {{INPUT(SEED, BYTES), ONE}, HOLDS("seed from 0 to 4294967295") "BYTES"},
         {{INPUT(STEPS, INT8), ONE}, HOLDS("steps from 0 to 150") "INT8"},
-        {{INPUT(WIDTH, UINT8), ONE}, HOLDS("width from 0 to 4096") "UINT8"},
+        {{INPUT(WIDTH, UINT8), ONE}, HOLDS("width from 0 to 2048") "UINT8"},
         {{INPUT(GUIDANCE, INT32), ONE}, FLOATS "guidance, got INT32"},
         {{INPUT(DURATION, BYTES), ONE}, FLOATS "duration, got BYTES"},
         {{INPUT(IMAGE, INT8), DIMS(3, -1, -1, 3)}, PIXEL_TYPES "image, got INT8"},
@@ -145,6 +145,7 @@ static void inputs_that_are_taken(void **state)
         {INPUT(STEPS, UINT8), ONE},
         {INPUT(STEPS, FP16), ONE},
         {INPUT(WIDTH, INT16), ONE},
+        {INPUT(HEIGHT, FP16), ONE},
         {INPUT(SHIFT, BF16), ONE},
         {INPUT(IMAGE, UINT8), .range = RD_RANGE_0_255, DIMS(3, -1, -1, 3), .optional = true},
         {INPUT(IMAGE, FP16), DIMS(5, 1, 1, 3, -1, -1), .optional = true},
@@ -162,6 +163,16 @@ static void inputs_that_are_taken(void **state)
         struct rd_mapping_tensor inputs[] = {PROMPT, rows[i]};
         struct rd_mapping mapping = mapping_of(inputs, 2, &image, 1);
         taken(&mapping);
+    }
+}
+
+/* What a datatype must hold is at least what a generation can have. */
+static void formats_are_within_the_limit(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < rd_formats_count; i++) {
+        assert_in_range(rd_formats[i].width, 4, 2048);
+        assert_in_range(rd_formats[i].height, 4, 2048);
     }
 }
 
@@ -355,6 +366,7 @@ int main(void)
         cmocka_unit_test(names_are_those_of_the_configuration),
         cmocka_unit_test(each_input_rule_refuses),
         cmocka_unit_test(inputs_that_are_taken),
+        cmocka_unit_test(formats_are_within_the_limit),
         cmocka_unit_test(each_output_rule_refuses),
         cmocka_unit_test(rules_of_the_whole),
         cmocka_unit_test(tasks_follow_from_the_rows),
