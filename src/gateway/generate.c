@@ -321,6 +321,10 @@ static void submitted(void *ctx, rd_err err, const struct rd_jobs_created *creat
 {
     struct rd_sync *sync = ctx;
     struct rd_gateway *gateway = sync->call->gateway;
+    if (created != NULL && created->admit != RD_ADMIT_OK) {
+        rd_reply_refusal(sync->call, created->admit, &sync->limits);
+        return;
+    }
     if (err != RD_OK) {
         fail(sync, err == RD_ERR_CONFLICT ? RD_ERR_IDEMPOTENCY : err, NULL);
         return;

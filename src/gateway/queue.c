@@ -116,6 +116,10 @@ static void created(void *ctx, rd_err err, const struct rd_jobs_created *what)
     struct submit *submit = ctx;
     submit->answer.err = err == RD_ERR_CONFLICT ? RD_ERR_IDEMPOTENCY : err;
     submit->answer.created = what;
+    if (what != NULL && what->admit != RD_ADMIT_OK) {
+        submit->answer.admit = what->admit;
+        submit->answer.err = rd_jobs_refusal(what->admit, &submit->answer.message);
+    }
     finish(submit);
 }
 

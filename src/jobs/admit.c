@@ -137,6 +137,26 @@ enum rd_admit rd_jobs_take(struct rd_jobs *jobs, const struct rd_jobs_ask *ask,
     return result.admit;
 }
 
+/* A refusal that has to wait for a look at the submission's key: `fn` is told of it. */
+static bool look_first(struct rd_jobs *jobs, const struct rd_job_write *add, enum rd_admit admit,
+                       rd_jobs_created_fn *fn, void *ctx)
+{
+    if (add->idempotency_key == NULL) {
+        return false;
+    }
+    struct rd_job_write key = {.kind = RD_WRITE_ADD,
+                               .row = {.owner = add->row.owner},
+                               .idempotency_key = add->idempotency_key};
+    memcpy(key.body_hash, add->body_hash, sizeof key.body_hash);
+    struct write *look = rd_jobs_write_new(&key);
+    if (look != NULL) {
+        look->refused = admit;
+        look->created = fn;
+        look->ctx = ctx;
+    }
+    return rd_jobs_look_add(jobs, look);
+}
+
 enum rd_admit rd_jobs_submit(struct rd_jobs *jobs, const struct rd_jobs_ask *ask,
                              const struct rd_job_write *add, rd_jobs_created_fn *fn, void *ctx,
                              struct rd_jobs_limits *ret_limits)
@@ -161,9 +181,12 @@ enum rd_admit rd_jobs_submit(struct rd_jobs *jobs, const struct rd_jobs_ask *ask
     rd_jobs_step_new(jobs, &event, job, &result);
     tell_limits(jobs, job->tenant, &result, ret_limits);
     if (result.admit != RD_ADMIT_OK) {
-        jobs->refused[result.admit]++;
         rd_jobs_remove(jobs, job);
         rd_mem_free(write);
+        if (look_first(jobs, add, result.admit, fn, ctx)) {
+            result.admit = RD_ADMIT_OK;
+        }
+        jobs->refused[result.admit] += result.admit != RD_ADMIT_OK;
     } else {
         job->row.n = jobs->next_n++;
         memcpy(write->change.row.id, job->row.id, sizeof job->row.id);

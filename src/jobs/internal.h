@@ -118,6 +118,7 @@ struct write {
     struct rd_job_write change;
     uint32_t job; /* number, for the event that follows */
     uint64_t token;
+    enum rd_admit refused; /* of a look at a key: why, if the key is new */
     rd_jobs_created_fn *created;
     void *ctx;
 };
@@ -154,7 +155,9 @@ struct rd_jobs {
 
     struct start *starts, **starts_end;
     struct write *writes, **writes_end; /* gathered for the writer */
-    struct write *held;                 /* could not be written for want of room; tried again */
+    struct write *asked;                /* keys of submissions that were refused */
+    size_t asked_count;
+    struct write *held; /* could not be written for want of room; tried again */
     uint64_t held_until_ns;
     uint64_t next_ns; /* when the queue wants a TICK */
     pthread_cond_t wake;
@@ -213,6 +216,9 @@ void rd_jobs_writer_stop(struct rd_jobs *jobs);
 /* Copies the change with its texts. NULL: no memory. */
 struct write *rd_jobs_write_new(const struct rd_job_write *change) RD_MUST;
 void rd_jobs_write_add(struct rd_jobs *jobs, struct write *write);
+/* Has the writer look whether the key of a refused submission has a job. Takes it; false: too many
+ * wait. */
+bool rd_jobs_look_add(struct rd_jobs *jobs, struct write *look);
 
 /* json.c */
 struct job_now { /* what only the queue knows */

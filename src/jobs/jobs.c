@@ -188,6 +188,10 @@ static void perform(struct rd_jobs *jobs, const struct rd_queue_action *action)
         job->run = NULL;
         job->stop = NULL;
         rd_jobs_publish_position(jobs, job);
+        if (action->wait_ns != 0) { /* else its next lease follows at once */
+            const struct rd_job_write change = {.kind = RD_WRITE_RETRY, .row = job->row};
+            write_or_break(jobs, &change, action);
+        }
         break;
     case RD_ACT_FREE:
         rd_jobs_remove(jobs, job);

@@ -179,6 +179,8 @@ static void post(struct rd_jobs *jobs, struct write *write, struct waiter **wait
     case RD_WRITE_END:
         ended(jobs, write, waiters);
         break;
+    case RD_WRITE_RETRY:
+        break; /* nobody waits for it */
     case RD_WRITE_DELIVERY:
         break; /* webhook/ writes these itself */
     }
@@ -213,6 +215,55 @@ static void tell(struct rd_jobs *jobs, struct write *list, struct waiter *waiter
         list = write->next;
         tell_created(jobs, write);
         rd_mem_free(write);
+    }
+}
+
+/* ---- looks at keys ---- */
+
+bool rd_jobs_look_add(struct rd_jobs *jobs, struct write *look)
+{
+    if (look == NULL || jobs->asked_count == RD_JOBS_LOOKS_MAX) {
+        rd_mem_free(look);
+        return false;
+    }
+    look->next = jobs->asked;
+    jobs->asked = look;
+    jobs->asked_count++;
+    pthread_cond_signal(&jobs->wake);
+    return true;
+}
+
+/* A submission with a key was refused: a job that the key has already is its answer all the same.
+ * Without the lock. True: it was refused for good. */
+static bool look_up_key(struct rd_jobs *jobs, struct write *look)
+{
+    rd_err err = rd_store_job_key(jobs->options.store, &look->change);
+    if (err == RD_OK) {
+        tell_created(jobs, look);
+        return false;
+    }
+    const char *text = NULL;
+    const struct rd_jobs_created refused = {.id = "", .admit = look->refused};
+    look->created(look->ctx, rd_jobs_refusal(look->refused, &text), &refused);
+    return true;
+}
+
+/* Takes the lock away for as long as it reads. */
+static void look_up_keys(struct rd_jobs *jobs)
+{
+    struct write *list = RD_STEAL(jobs->asked);
+    uint64_t refused[RD_ADMIT_COUNT_] = {0};
+    jobs->asked_count = 0;
+    rd_jobs_leave(jobs);
+    while (list != NULL) {
+        struct write *look = list;
+        list = look->next;
+        refused[look->refused] += look_up_key(jobs, look);
+        rd_mem_free(look);
+    }
+    rd_jobs_lock(jobs);
+    for (unsigned i = 0; i < RD_ADMIT_COUNT_; i++) {
+        jobs->refused[i] += refused[i];
     }
 }
 
@@ -362,6 +413,10 @@ static void *writer(void *ctx)
             rd_jobs_leave(jobs);
             write_batch(jobs, list);
             rd_jobs_lock(jobs);
+            continue;
+        }
+        if (jobs->asked != NULL) {
+            look_up_keys(jobs);
             continue;
         }
         if (jobs->closing) {

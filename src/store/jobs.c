@@ -86,6 +86,17 @@ static rd_err look_up_key(struct rd_store_db *db, struct rd_job_write *write, bo
     return RD_OK;
 }
 
+rd_err rd_store_job_key(struct rd_store *store, struct rd_job_write *write)
+{
+    bool found = false;
+    write->err = RD_OK;
+    write->existing[0] = '\0';
+    rd_store_db_lock(&store->reader);
+    rd_err err = look_up_key(&store->reader, write, &found);
+    rd_store_db_unlock(&store->reader);
+    return err == RD_OK && !found ? RD_ERR_NOT_FOUND : err;
+}
+
 /* *ret_taken: there is a job with this number or id, or no such tenant; nothing was written. */
 static rd_err add_row(struct rd_store *store, const struct rd_job_row *row, bool *ret_taken)
 {
@@ -209,6 +220,9 @@ static rd_err apply_one(struct rd_store *store, struct rd_job_write *write)
         return add(store, write);
     case RD_WRITE_LEASE:
         return lease(store, write);
+    case RD_WRITE_RETRY:
+        return update(&store->writer, RD_STORE_SQL_JOB_RETRY,
+                      RD_STORE_VALUES(RD_STORE_VALUE_INT(write->row.n)), &write->err);
     case RD_WRITE_CANCEL:
         return update(&store->writer, RD_STORE_SQL_JOB_CANCEL,
                       RD_STORE_VALUES(RD_STORE_VALUE_INT(write->row.n)), &write->err);

@@ -64,14 +64,15 @@ struct rd_job_row {
 };
 
 /* Any of them is INTERNAL when the caller breaks this contract (a number twice, a text too long).
- * LEASE, CANCEL and END are NOT_FOUND for an unknown n, and CONFLICT for a job that has ended: that
- * is for ever. */
+ * LEASE, RETRY, CANCEL and END are NOT_FOUND for an unknown n, and CONFLICT for a job that has
+ * ended: that is for ever. */
 enum rd_job_write_kind {
     RD_WRITE_ADD,    /* row; with an idempotency key: may be CONFLICT (key with another body), or
                         RD_OK with `existing` set: nothing was added, this is the job (or was it: a
                         key outlives a job that was forgotten first) */
     RD_WRITE_LEASE,  /* n, token, attempt, backend, started_ms; CONFLICT unless the token is higher
                         than that of the lease before */
+    RD_WRITE_RETRY,  /* n: its run is over, it waits for its next attempt */
     RD_WRITE_CANCEL, /* n */
     RD_WRITE_END,    /* n, status, result, device_ns, device_source, ended_ms; with `message` the
                         outbox gets it, for the webhook that the job was added with, if any */
@@ -113,6 +114,10 @@ struct rd_job_write {
 /* One transaction, durable when RD_OK is returned; each write has its own err then. */
 rd_err rd_store_jobs_apply(struct rd_store *store, struct rd_job_write *writes,
                            size_t count) RD_MUST;
+
+/* What an ADD with this owner, key and body_hash would find: `existing` or err CONFLICT is filled
+ * in. NOT_FOUND: the key is new. Reading only. */
+rd_err rd_store_job_key(struct rd_store *store, struct rd_job_write *write) RD_MUST;
 
 /* The highest n and token so far, for numbering on. */
 rd_err rd_store_jobs_last(struct rd_store *store, uint64_t *ret_n, uint64_t *ret_token) RD_MUST;

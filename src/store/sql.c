@@ -161,6 +161,7 @@ const char *const rd_store_statements[RD_STORE_SQL_COUNT_] = {
     [RD_STORE_SQL_JOB_REQUEST_ADD] = "INSERT INTO job_requests VALUES(?1, ?2, ?3)",
     [RD_STORE_SQL_JOB_LEASE] = "UPDATE jobs SET status = 1, token = ?2, attempt = ?3, backend = ?4,"
                                " started_ms = ?5 WHERE n = ?1 AND status < 2 AND token < ?2",
+    [RD_STORE_SQL_JOB_RETRY] = "UPDATE jobs SET status = 0 WHERE n = ?1 AND status < 2",
     [RD_STORE_SQL_JOB_CANCEL] = "UPDATE jobs SET cancel = 1 WHERE n = ?1 AND status < 2",
     [RD_STORE_SQL_JOB_END] = "UPDATE jobs SET status = ?2, ended_ms = ?3, device_ns = ?4,"
                              " device_source = ?5 WHERE n = ?1 AND status < 2",

@@ -29,7 +29,7 @@ static struct {
     unsigned stops, messages, broken;
     struct rd_tenant_limits limits;
     unsigned no_webp, unready; /* bits: these backends do not make WebP, are not ready */
-    uint64_t patience_ns, deadline_ns;
+    uint64_t patience_ns, deadline_ns, retry_ns;
     /* the gate before the store */
     bool shut;
     rd_err fail;   /* every batch, before anything is written */
@@ -205,8 +205,8 @@ static inline void jobs_start(uint32_t slots)
     const struct rd_jobs_options options = {
         .store = store,
         .queue = {.attempts_max = 4,
-                  .retry_first_ns = 1000000,
-                  .retry_max_ns = 1000000,
+                  .retry_first_ns = fake.retry_ns,
+                  .retry_max_ns = fake.retry_ns,
                   .stop_patience_ns = fake.patience_ns,
                   .deadline_ns = fake.deadline_ns},
         .host = {NULL, host_run, host_serves, host_ready, host_limits, host_tick, host_message,
@@ -245,6 +245,7 @@ static inline int jobs_setup(void **state)
     fake.no_webp = fake.unready = 0;
     fake.patience_ns = (uint64_t)30 * 1000000000;
     fake.deadline_ns = 0;
+    fake.retry_ns = 1000000;
     fake.fail = RD_OK;
     fake.fail_kind = -1;
     fake.shut = fake.sick = false;
@@ -268,6 +269,7 @@ struct told {
     rd_err err;
     char id[RD_ID_MAX];
     bool existing;
+    enum rd_admit admit;
 };
 
 static inline void on_created(void *ctx, rd_err err, const struct rd_jobs_created *created)
@@ -279,6 +281,7 @@ static inline void on_created(void *ctx, rd_err err, const struct rd_jobs_create
     if (created != NULL) {
         (void)snprintf(told->id, sizeof told->id, "%s", created->id);
         told->existing = created->existing;
+        told->admit = created->admit;
     }
     fake_change();
     pthread_mutex_unlock(&fake.lock);

@@ -328,6 +328,70 @@ static void test_idempotency_keys(void **state)
     assert_non_null(strstr(rd_buf_cstr(&json), "\"normal\":2"));
 }
 
+/* A key that has a job is answered with it when the tenant may submit nothing more. */
+static void test_a_known_key_comes_before_the_limits(void **state)
+{
+    (void)state;
+    store = jobs_open();
+    fake.limits = (struct rd_tenant_limits){.rate = {0, 1}};
+    jobs_start(0);
+    struct told first = {0};
+    struct told again = {0};
+    struct told fresh = {0};
+    struct told changed = {0};
+    struct rd_jobs_limits limits;
+    const struct rd_jobs_ask ask = ask_of(1);
+    assert_int_equal(submit_later(1, "k", &first), RD_ADMIT_OK);
+    await_told(&first);
+    assert_int_equal(submit_later(1, NULL, &again), RD_ADMIT_RATE); /* no key: refused at once */
+    assert_int_equal(submit_later(1, "k", &again), RD_ADMIT_OK);
+    await_told(&again);
+    assert_int_equal(again.err, RD_OK);
+    assert_true(again.existing);
+    assert_string_equal(again.id, first.id);
+    struct rd_job_write add = new_job(1);
+    add.idempotency_key = "k";
+    add.body_hash[0] = 1;
+    assert_int_equal(rd_jobs_submit(jobs, &ask, &add, on_created, &changed, &limits), RD_ADMIT_OK);
+    await_told(&changed);
+    assert_int_equal(changed.err, RD_ERR_CONFLICT);
+    add.idempotency_key = "new";
+    assert_int_equal(rd_jobs_submit(jobs, &ask, &add, on_created, &fresh, &limits), RD_ADMIT_OK);
+    assert_int_equal(limits.burst, 1); /* what the refusal says */
+    assert_int_equal(limits.left, 0);
+    await_told(&fresh);
+    assert_int_equal(fresh.err, RD_ERR_RATE_LIMITED);
+    assert_int_equal(fresh.admit, RD_ADMIT_RATE);
+    assert_string_equal(fresh.id, "");
+    RD_AUTO_BUF struct rd_buf text;
+    rd_buf_init(&text, RD_KIB(256));
+    rd_jobs_metrics(jobs, &text); /* the one without a key, and the new one */
+    assert_non_null(strstr(rd_buf_cstr(&text), "render_refused_total{reason=\"rate\"} 2\n"));
+}
+
+/* A job that waits for its next attempt is not listed as running. */
+static void test_a_pause_is_in_the_row(void **state)
+{
+    (void)state;
+    store = jobs_open();
+    fake.retry_ns = (uint64_t)3600 * 1000000000;
+    jobs_start(1);
+    const struct told told = submit(1);
+    struct fake_run run = await_run(1);
+    assert_int_equal(stored(told.id).row.status, RD_STATUS_RUNNING);
+    finish(&run, RD_OUTCOME_FAILED_AGAIN, RD_ERR_BACKEND_FAILED);
+    await_says(told.id, "\"status\":\"queued\"");
+    for (unsigned ms = 0; stored(told.id).row.status != RD_STATUS_QUEUED; ms++) {
+        assert_true(ms < WAIT_MS);
+        (void)usleep(1000);
+    }
+    jobs_again(1); /* a restart does not wait for the pause */
+    run = await_run(1);
+    assert_int_equal(stored(told.id).row.attempt, 2);
+    finish(&run, RD_OUTCOME_OK, RD_OK);
+    await_says(told.id, "\"status\":\"complete\"");
+}
+
 /* Only so many that have ended stay in memory; the others are the store's. */
 static void test_ended_jobs_are_forgotten_by_the_memory(void **state)
 {
@@ -378,6 +442,8 @@ int main(void)
         T(test_a_wish_to_cancel_comes_back),
         T(test_limits),
         T(test_idempotency_keys),
+        T(test_a_known_key_comes_before_the_limits),
+        T(test_a_pause_is_in_the_row),
         T(test_ended_jobs_are_forgotten_by_the_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -72,6 +72,11 @@ static void test_a_job_from_end_to_end(void **state)
     assert_string_equal(kept.backend, "plasma-1");
     assert_int_equal(kept.row.started_ms, 1800000001007);
     assert_true(kept.row.cancel);
+    const struct rd_job_write pause = {.kind = RD_WRITE_RETRY, .row = {.n = 7}};
+    assert_int_equal(job_apply(store, pause), RD_OK);
+    assert_int_equal(job_get(store, 1, job_id(7), &kept), RD_OK);
+    assert_int_equal(kept.row.status, RD_STATUS_QUEUED);
+    assert_int_equal(kept.row.attempt, 1);
     assert_int_equal(job_apply(store, job_end(7, RD_STATUS_COMPLETE, "[{\"url\":\"x\"}]")), RD_OK);
     rd_store_close(store);
     store = test_open();
@@ -280,6 +285,16 @@ static void test_idempotency(void **state)
     assert_int_equal(same.err, RD_OK);
     assert_string_equal(same.existing, job_id(1));
     assert_int_equal(job_apply(store, other_body), RD_ERR_CONFLICT);
+    /* The same by reading only. */
+    assert_int_equal(rd_store_job_key(store, &same), RD_OK);
+    assert_int_equal(same.err, RD_OK);
+    assert_string_equal(same.existing, job_id(1));
+    assert_int_equal(rd_store_job_key(store, &other_body), RD_OK);
+    assert_int_equal(other_body.err, RD_ERR_CONFLICT);
+    assert_string_equal(other_body.existing, "");
+    same.idempotency_key = "order-2";
+    assert_int_equal(rd_store_job_key(store, &same), RD_ERR_NOT_FOUND);
+    assert_string_equal(same.existing, "");
     /* What was not added is no job, and its number is not taken. */
     assert_int_equal(job_apply(store, job_add(2, 1)), RD_OK);
     rd_store_close(store);
