@@ -45,7 +45,7 @@ enum {
     RD_PROCESS_REAP_MS = 5,          /* between looks for grandchildren that are dying */
     RD_PROCESS_REAP_MAX_MS = 1000,   /* then they are left to others */
     RD_PROCESS_TURN_BYTES = 1 << 20, /* of one output, before other runs have their turn */
-    RD_PROCESS_HEALTH_MS = 1000,     /* between looks at the command */
+    RD_PROCESS_HEALTH_MS = 500,      /* between looks at the command */
 };
 
 enum rd_process_phase {

@@ -7,7 +7,7 @@
  * does all the rest. cancel() sets a flag and wakes it; runs stay in memory until close(), so it
  * can never meet one that is gone.
  *
- * health() looks at the command by itself, at most once a second, in the thread that asks: one
+ * health() looks at the command by itself, at most twice a second, in the thread that asks: one
  * access(2) of a file that is in the kernel's memory. A second thread would only do the same. */
 #include "engine/engine.h"
 

@@ -232,11 +232,11 @@ static int log_flood(void)
     }
 }
 
-/* More lines than are read in a second: they come all, but it takes longer. */
+/* More lines than are read in a second, and than a pipe holds: they come all, but not at once. */
 static int many_lines(void)
 {
-    for (unsigned i = 0; i < 3000; i++) {
-        (void)printf("{\"progress\": %g, \"n\": \"%100u\"}\n", i / 3000.0, i);
+    for (unsigned i = 0; i < 1500; i++) {
+        (void)printf("{\"progress\": %g, \"n\": \"%400u\"}\n", i / 1500.0, i);
     }
     (void)fflush(stdout);
     return paint();
