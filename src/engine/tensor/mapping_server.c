@@ -2,9 +2,11 @@
  *
  * A mapping against a server's own description of the model. See mapping.h.
  *
- * A dimension fits when either side says -1 or both say the same; so a model that batches (its
+ * A dimension fits when the server says -1 or both say the same; so a model that batches (its
  * shapes begin with -1) fits a mapping that writes 1 there, and one written without the batch
- * dimension is told the rank that is missing. */
+ * dimension is told the rank that is missing. An input that the server wants in one size must say
+ * so in the mapping, too: then source pictures are brought to it. An output of one size may be
+ * called -1: it serves those who ask for that size. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -31,7 +33,8 @@ static void put_names(struct rd_buf *out, const struct rd_tensor_info *tensors, 
     rd_buf_str(out, count == 0 ? "none" : count > 8 ? ", ..." : "");
 }
 
-static bool shape_fits(const struct rd_mapping_tensor *row, const struct rd_tensor_info *info)
+static bool shape_fits(const struct rd_mapping_tensor *row, const struct rd_tensor_info *info,
+                       bool input)
 {
     if (row->rank == 0) {
         return true;
@@ -40,7 +43,8 @@ static bool shape_fits(const struct rd_mapping_tensor *row, const struct rd_tens
         return false;
     }
     for (size_t i = 0; i < info->rank; i++) {
-        if (row->shape[i] != -1 && info->shape[i] != -1 && row->shape[i] != info->shape[i]) {
+        bool open = info->shape[i] == -1 || (row->shape[i] == -1 && !input);
+        if (!open && row->shape[i] != info->shape[i]) {
             return false;
         }
     }
@@ -80,7 +84,7 @@ static void check_row(const struct rd_mapping_tensor *row, const char *list,
     if (strcmp(info->datatype, datatype) != 0) {
         rd_buf_printf(out, "%s%s %s: the mapping says %s, the server %.16s; write datatype: %.16s",
                       start, list, row->name, datatype, info->datatype, info->datatype);
-    } else if (!shape_fits(row, info)) {
+    } else if (!shape_fits(row, info, strcmp(list, "input") == 0)) {
         rd_buf_printf(out, "%s%s %s: the mapping says shape %s, the server %s", start, list,
                       row->name, rd_tensor_shape_text(row->shape, row->rank, ours, sizeof ours),
                       rd_tensor_shape_text(info->shape, info->rank, theirs, sizeof theirs));

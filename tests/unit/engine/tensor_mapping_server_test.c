@@ -39,6 +39,7 @@ static const int64_t any[] = {-1};
 static const int64_t two[] = {2};
 static const int64_t batch[] = {-1, 1};
 static const int64_t rgb[] = {-1, -1, -1, 3};
+static const int64_t fixed[] = {-1, 512, 512, 3};
 static const int64_t rgb3[] = {-1, -1, 3};
 
 /* What a server says that fits; a test changes one thing in it. */
@@ -146,6 +147,11 @@ static void what_differs(void **state)
     refused(&m, &s,
             "input INIT: the mapping says shape [1, -1, -1, 3], the server [-1, -1, 3]; write "
             "shape: [-1, -1, 3]");
+    s.inputs[2].shape = fixed;
+    s.inputs[2].rank = 4;
+    refused(&m, &s,
+            "input INIT: the mapping says shape [1, -1, -1, 3], the server [-1, 512, 512, 3]; "
+            "write shape: [1, 512, 512, 3]");
     server_init(&s);
     s.outputs[1].shape = batch;
     s.outputs[1].rank = 2;
