@@ -12,19 +12,10 @@
 
 enum { BODY_MAX = 1 << 20 };
 
-/* Without what may be a secret: a user and password in front of the host, and the query. */
+/* Without the query, which may be a secret. A user and password the configuration refuses. */
 static json_t *bare_url(const char *url)
 {
-    if (url == NULL) {
-        return json_null();
-    }
-    const char *host = strstr(url, "://");
-    host = host == NULL ? url : host + 3;
-    const char *end = url + strcspn(url, "?#");
-    size_t authority = strcspn(host, "/?#");
-    const char *at = memrchr(host, '@', authority);
-    const char *from = at == NULL ? host : at + 1;
-    return json_sprintf("%.*s%.*s", (int)(host - url), url, (int)(end - from), from);
+    return url == NULL ? json_null() : json_stringn(url, strcspn(url, "?#"));
 }
 
 static json_t *list_models(const struct rd_config_engine *config)

@@ -37,12 +37,33 @@ static void fail(struct rd_sync *sync, rd_err err, const char *message)
     rd_reply_error(sync->call, err, message, NULL);
 }
 
+/* Why none of the backends serves it; NULL: the model has none at all. */
+static const char *why_no_backend(const struct rd_sync *sync)
+{
+    const struct rd_generation *generation = sync->run->generation;
+    const struct rd_runtime_can can =
+        rd_runtime_can(sync->call->runtime, sync->model,
+                       generation->backend_asked ? generation->backend : RD_BACKEND_COUNT_);
+    if (!can.configured) {
+        return generation->backend_asked ? "no backend of the kind asked for is configured for "
+                                           "this model; GET /models tells which are available"
+                                         : NULL;
+    }
+    if ((can.tasks >> sync->task & 1) == 0) {
+        return "no backend that is configured for this model does this task";
+    }
+    return (can.media >> sync->media & 1) == 0
+               ? "no backend that is configured for this model delivers this type; ask for another "
+                 "one with Accept"
+               : "no backend that is configured for this model both does this task and delivers "
+                 "this type";
+}
+
 static void refuse(struct rd_sync *sync, enum rd_admit admit)
 {
-    if (admit == RD_ADMIT_NO_BACKEND && sync->run->generation->backend_asked) {
-        fail(sync, RD_ERR_MODEL_UNAVAILABLE,
-             "no backend of the kind asked for is configured for this model; GET /models tells "
-             "which are available");
+    const char *why = admit == RD_ADMIT_NO_BACKEND ? why_no_backend(sync) : NULL;
+    if (why != NULL) {
+        fail(sync, RD_ERR_MODEL_UNAVAILABLE, why);
         return;
     }
     rd_reply_refusal(sync->call, admit, &sync->limits);

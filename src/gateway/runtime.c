@@ -329,6 +329,7 @@ struct rd_runtime_can rd_runtime_can(const struct rd_runtime *runtime, const str
             backend->ops->capabilities(backend->engine, name, &can);
             all.configured = true;
             all.tasks |= can.media == 0 ? 0 : can.tasks & model->tasks;
+            all.media |= can.media;
         }
     }
     return all;

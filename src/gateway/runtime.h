@@ -58,7 +58,8 @@ bool rd_backend_serves(const struct rd_backend *backend, const char *model, int 
  * (COUNT_: any). */
 struct rd_runtime_can {
     bool configured; /* there is one at all */
-    unsigned tasks;  /* 1u << enum rd_task: those that some engine does */
+    unsigned tasks;  /* 1u << enum rd_task: those of the model's that some engine does */
+    unsigned media;  /* 1u << enum rd_media: what some engine delivers */
 };
 struct rd_runtime_can rd_runtime_can(const struct rd_runtime *runtime, const struct rd_model *model,
                                      enum rd_backend_kind kind);

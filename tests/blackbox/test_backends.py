@@ -15,7 +15,7 @@ import zlib
 
 import pytest
 from conftest import SANITIZED, program
-from tools import Scripted, log_lines, metric, picture, png_chunk, wait_for
+from tools import Scripted, data_uri, log_lines, metric, picture, png_chunk, wait_for
 
 PATH = "/image/flux/dev/t2i"
 PNG = picture(512, 512)
@@ -334,3 +334,33 @@ def test_a_reload_drops_nothing(start_gateway):
         assert now <= max(kept, 8)  # as many as it has slots: none was opened anew
         listed = [b["name"] for b in server.get("/backends").json()["backends"] if not b["retired"]]
         assert listed == ["box0", "box1", "box2"]
+
+
+# ---- what can be done at all ----
+
+def test_a_task_that_no_backend_does(start_gateway):
+    """The mapping has no row for a source picture, so the model does t2i here and no i2i."""
+    server = start_gateway(config="""store: {pack_size: 4MiB, min_free: 0}
+mappings:
+  - name: words
+    inputs: [{name: PROMPT, field: prompt, datatype: BYTES}]
+    outputs: [{name: IMAGE, gives: image, datatype: BYTES}]
+engines:
+  - {name: box0, type: triton, url: "grpc://127.0.0.1:1", models: [sdxl/base], mapping: [words]}
+""")
+    answer = server.generate("a cat", path="/image/sdxl/base/i2i", image=data_uri(PNG))
+    assert answer.status_code == 503 and answer.json()["error"] == "model_unavailable", answer.text
+    assert answer.json()["retriable"] is False and "does this task" in answer.json()["message"]
+    answer = server.generate("a cat", path="/image/sdxl/base/t2i")
+    assert answer.status_code == 503 and answer.json()["error"] == "backend_not_ready", answer.text
+    models = {m["id"]: m for m in server.get("/models").json()["models"]}
+    assert models["sdxl/base"]["available"] and not models["flux/dev"]["available"]
+    assert server.get("/backends").json()["backends"][0]["why"]
+
+
+def test_no_credentials_are_shown(start_gateway):
+    with Backend() as box:
+        server = start_gateway(config=config(box).replace("generate'", "generate?key=se-cret'"))
+        told = server.get("/backends").text + render(server, "backends")
+        assert f"http://127.0.0.1:{box.port}/generate" in told
+        assert "se-cret" not in told and ask(server).status_code == 200
