@@ -6,7 +6,6 @@
  * the list at the start of each transfer. */
 #include "engine/http/internal.h"
 
-#include <stdio.h>
 #include <string.h>
 
 bool rd_http_easy_common(const struct rd_engine *engine, CURL *easy)
@@ -56,12 +55,19 @@ bool rd_http_easy_constant(struct rd_engine_run *run)
 
 void rd_http_header_line(char line[RD_HTTP_HEADER_TEXT], const char *name, const char *value)
 {
+    size_t name_len = strlen(name);
     size_t len = value != NULL ? strlen(value) : 0;
-    bool fits = len > 0 && strlen(name) + 2 + len < RD_HTTP_HEADER_TEXT;
+    bool fits = len > 0 && name_len + 2 + len < RD_HTTP_HEADER_TEXT;
     for (size_t i = 0; fits && i < len; i++) {
         fits = value[i] >= 0x20 && value[i] < 0x7f;
     }
-    (void)snprintf(line, RD_HTTP_HEADER_TEXT, fits ? "%s: %s" : "%s:", name, value);
+    memcpy(line, name, name_len); /* by hand: it is done four times a request */
+    line[name_len] = ':';
+    if (fits) {
+        line[name_len + 1] = ' ';
+        memcpy(line + name_len + 2, value, len);
+    }
+    line[fits ? name_len + 2 + len : name_len + 1] = '\0';
 }
 
 static void link_headers(struct rd_engine_run *run)
