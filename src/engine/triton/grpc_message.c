@@ -12,6 +12,8 @@
 
 #include <string.h>
 
+#include <inference.pb-c.h>
+
 #include "base/mem.h"
 #include "engine/triton/grpc_status.h"
 

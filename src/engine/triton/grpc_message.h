@@ -15,10 +15,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include <inference.pb-c.h> /* made from inference.proto */
-
 #include "base/buf.h"
 #include "base/err.h"
+
+struct Inference__ModelInferResponse; /* inference.pb-c.h, made from inference.proto */
 
 enum {
     RD_GRPC_HEAD_MAX = 256 << 10, /* of a message without its raw contents */
@@ -29,7 +29,7 @@ enum {
 struct rd_grpc_message_sink {
     void *ctx;
     /* A message begins; `head` lives during the call. */
-    rd_err (*head)(void *ctx, const Inference__ModelInferResponse *head, struct rd_why *why);
+    rd_err (*head)(void *ctx, const struct Inference__ModelInferResponse *head, struct rd_why *why);
     /* Bytes of raw contents `index`, `len` > 0; `last`: its last ones. Contents of no bytes come as
      * one call with len 0 and `last`. */
     rd_err (*raw)(void *ctx, size_t index, const uint8_t *bytes, size_t len, bool last,

@@ -12,6 +12,8 @@
  * after it fell silent, and at once when it closes the connection. */
 #include <string.h>
 
+#include <inference.pb-c.h>
+
 #include "base/clock.h"
 #include "base/mem.h"
 #include "engine/triton/grpc_internal.h"
@@ -60,7 +62,8 @@ static rd_err no_message(struct rd_why *why)
 
 static rd_err ask_live(struct rd_grpc_probe *probe)
 {
-    Inference__ServerLiveRequest request = INFERENCE__SERVER_LIVE_REQUEST__INIT;
+    Inference__ServerLiveRequest request;
+    inference__server_live_request__init(&request);
     return rd_grpc_request_message(&probe->request, &request.base);
 }
 
@@ -93,7 +96,8 @@ static rd_err take_ready(struct rd_grpc_probe *probe, const uint8_t *message, si
 
 static rd_err ask_model(struct rd_grpc_probe *probe)
 {
-    Inference__ModelReadyRequest request = INFERENCE__MODEL_READY_REQUEST__INIT;
+    Inference__ModelReadyRequest request;
+    inference__model_ready_request__init(&request);
     request.name = name_of(probe);
     request.version = version_of(probe);
     return rd_grpc_request_message(&probe->request, &request.base);

@@ -11,6 +11,8 @@
 
 #include <string.h>
 
+#include <inference.pb-c.h>
+
 #include "engine/triton/grpc_message.h"
 
 enum {
@@ -183,7 +185,7 @@ static void put_raw(struct rd_grpc_request *request, const struct rd_tensor *ten
 rd_err rd_grpc_request_infer(struct rd_grpc_request *request, const struct rd_grpc_infer *infer)
 {
     struct parts parts;
-    parts.request = (Inference__ModelInferRequest)INFERENCE__MODEL_INFER_REQUEST__INIT;
+    inference__model_infer_request__init(&parts.request);
     parts.request.model_name = text(infer->model);
     if (infer->version != NULL) {
         parts.request.model_version = text(infer->version);

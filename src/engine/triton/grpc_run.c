@@ -12,6 +12,8 @@
  * waited in the server's queue, on average, when the statistics were last asked for. */
 #include <string.h>
 
+#include <inference.pb-c.h>
+
 #include "base/clock.h"
 #include "base/mem.h"
 #include "engine/triton/grpc_internal.h"

@@ -111,7 +111,10 @@ rd_err rd_grpc_tls_start(struct rd_grpc_connection *connection)
     if (numeric) {
         ok = ok && X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), host) == 1;
     } else {
-        ok = ok && SSL_set_tlsext_host_name(ssl, host) == 1 && SSL_set1_host(ssl, host) == 1;
+        ok = ok &&
+             SSL_ctrl(ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
+                      (void *)(uintptr_t)host) == 1 &&
+             SSL_set1_host(ssl, host) == 1;
     }
     if (!ok) {
         SSL_free(ssl);

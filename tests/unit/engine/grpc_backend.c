@@ -131,10 +131,13 @@ struct output {
 /* A ModelInferResponse without raw contents. */
 static struct bytes head_of(const struct output *outputs, size_t count, bool final)
 {
-    Inference__ModelInferResponse answer = INFERENCE__MODEL_INFER_RESPONSE__INIT;
+    Inference__ModelInferResponse answer;
+    inference__model_infer_response__init(&answer);
     Inference__ModelInferResponse__InferOutputTensor tensors[8], *at[8];
-    Inference__InferParameter value = INFERENCE__INFER_PARAMETER__INIT;
-    Inference__InferParameterEntry entry = INFERENCE__INFER_PARAMETER_ENTRY__INIT, *entry_at;
+    Inference__InferParameter value;
+    inference__infer_parameter__init(&value);
+    Inference__InferParameterEntry entry, *entry_at;
+    inference__infer_parameter_entry__init(&entry);
     int64_t shapes[8];
     char model[] = "model", key[] = "triton_final_response";
     for (size_t i = 0; i < count; i++) {
@@ -517,15 +520,16 @@ static void answer_metadata(struct stream *stream)
         tensors[i].shape = &one;
         tensors[i].n_shape = 1;
     }
-    Inference__ModelMetadataResponse__TensorMetadata progress =
-        INFERENCE__MODEL_METADATA_RESPONSE__TENSOR_METADATA__INIT;
+    Inference__ModelMetadataResponse__TensorMetadata progress;
+    inference__model_metadata_response__tensor_metadata__init(&progress);
     char progress_name[] = "progress", progress_type[] = "FP32";
     progress.name = progress_name;
     progress.datatype = progress_type;
     progress.shape = &one;
     progress.n_shape = 1;
     outputs[1] = &progress;
-    Inference__ModelMetadataResponse answer = INFERENCE__MODEL_METADATA_RESPONSE__INIT;
+    Inference__ModelMetadataResponse answer;
+    inference__model_metadata_response__init(&answer);
     answer.inputs = inputs;
     answer.n_inputs = 2;
     answer.outputs = outputs;
@@ -536,10 +540,14 @@ static void answer_metadata(struct stream *stream)
 static void answer_statistics(struct stream *stream)
 {
     unsigned asked = atomic_fetch_add(&grpc_backend.statistics, 1) + 1;
-    Inference__StatisticDuration queue = INFERENCE__STATISTIC_DURATION__INIT;
-    Inference__InferStatistics stats = INFERENCE__INFER_STATISTICS__INIT;
-    Inference__ModelStatistics model = INFERENCE__MODEL_STATISTICS__INIT, *at = &model;
-    Inference__ModelStatisticsResponse answer = INFERENCE__MODEL_STATISTICS_RESPONSE__INIT;
+    Inference__StatisticDuration queue;
+    inference__statistic_duration__init(&queue);
+    Inference__InferStatistics stats;
+    inference__infer_statistics__init(&stats);
+    Inference__ModelStatistics model, *at = &model;
+    inference__model_statistics__init(&model);
+    Inference__ModelStatisticsResponse answer;
+    inference__model_statistics_response__init(&answer);
     queue.count = asked * 10;
     queue.ns = (uint64_t)asked * 10 * atomic_load(&grpc_backend.queue_ms) * 1000000;
     stats.queue = &queue;
