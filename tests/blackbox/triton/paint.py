@@ -59,13 +59,23 @@ def chunk(kind, data):
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def png(pixels, level=1):
-    """A PNG of uint8 [height, width, 3]: no filter, one IDAT."""
+def file_of(rows, width, depth, colour, level=1):
+    """A PNG of uint8 [height, bytes a row]: no filter, one IDAT."""
+    lines = np.zeros((rows.shape[0], 1 + rows.shape[1]), np.uint8)
+    lines[:, 1:] = rows
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, rows.shape[0], depth, colour, 0, 0, 0)) + \
+        chunk(b"IDAT", zlib.compress(lines.tobytes(), level)) + chunk(b"IEND", b"")
+
+
+def png(pixels):
+    """Of uint8 [height, width, 3]."""
     height, width, _ = pixels.shape
-    rows = np.zeros((height, 1 + width * 3), np.uint8)
-    rows[:, 1:] = pixels.reshape(height, width * 3)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)) + \
-        chunk(b"IDAT", zlib.compress(rows.tobytes(), level)) + chunk(b"IEND", b"")
+    return file_of(pixels.reshape(height, width * 3), width, 8, 2)
+
+
+def gray(rows, width, depth):
+    """Of the bytes of its rows."""
+    return file_of(rows, width, depth, 0)
 
 
 def encoded(prompt, pixels):

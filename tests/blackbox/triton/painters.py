@@ -10,7 +10,7 @@ import zlib
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from paint import IHDR_END, chunk, encoded, orders, paint, png
+from paint import IHDR_END, chunk, encoded, gray, orders, paint, png
 
 PREVIEW_PIXELS = 64
 
@@ -63,6 +63,7 @@ class Unary:
 
     def answer(self, request):
         asked = Asked(request)
+        log(f"{self.name} began {asked.id}")
         if "crash" in asked.orders:
             os._exit(3)
         if "fail" in asked.orders:
@@ -91,13 +92,14 @@ class Painter(Unary):
 
 
 class Blank:
-    """For the bench: a picture of 512 x 512 that costs the model nothing, or with `!heavy` one of 1024 x 1024 and 1.5
-    MB. The seed stands in it, so that no two files are the same."""
+    """For the bench: a picture that costs the model nothing, and nobody much to look at: 512 x 512 in black and white,
+    or with `!heavy` 1024 x 1024 in 16-bit gray, of which 1.5 MB are noise. The seed stands in it, so that no two files
+    are the same."""
 
     def initialize(self, _args):
-        noise = np.random.Generator(np.random.PCG64(1)).integers(0, 256, (1024, 1024, 3), dtype=np.uint8)
-        noise[500:] = 90
-        self.light, self.heavy = png(np.full((512, 512, 3), 90, np.uint8)), png(noise)
+        noise = np.random.Generator(np.random.PCG64(1)).integers(0, 256, (1024, 2048), dtype=np.uint8)
+        noise[732:] = 0
+        self.light, self.heavy = gray(np.zeros((512, 64), np.uint8), 512, 1), gray(noise, 1024, 16)
 
     def execute(self, requests):
         return [self.answer(request) for request in requests]
@@ -153,6 +155,7 @@ class PainterStream:
                 self.lock.notify_all()
 
     def work(self, asked, sender):
+        log(f"{self.name} began {asked.id}")
         final, began = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL, time.thread_time()
         pause = asked.orders.get("slow", 0) / asked.steps
         for step in range(1, asked.steps + 1):

@@ -51,7 +51,7 @@ def write(folder, number, result):
         elif array.dtype == np.uint8:
             content = png(array)
         elif array.ndim == 4:
-            content = png(np.rint(np.clip(array[0], 0, 1) * 255).astype(np.uint8).transpose(1, 2, 0))
+            content = png(np.rint(np.clip(array[0].astype(np.float64), 0, 1) * 255).astype(np.uint8).transpose(1, 2, 0))
         else:
             content = repr(array.reshape(-1)[0].item()).encode()
         (folder / f"{number}-{name}").write_bytes(content)
