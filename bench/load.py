@@ -31,7 +31,7 @@ class Turn:
     helpers: float     # the busiest core of wrk and the origin, 0 to 1
 
 
-def run_wrk(port, path, seconds, key=None, body=BODY):
+def run_wrk(port, path, seconds, key=None, body=BODY, connections=SLOTS):
     """wrk's own account as a dict; `cpu`: the cores that it used. Everything must have gone well. With a key it
     POSTs `body`, or GETs when that is None."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("BENCH_")}
@@ -39,7 +39,7 @@ def run_wrk(port, path, seconds, key=None, body=BODY):
         env["BENCH_KEY"] = key
         env.update({} if body is None else {"BENCH_BODY": body})
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    run = subprocess.run(["wrk", "-t1", f"-c{SLOTS}", f"-d{seconds}s", "-s", SCRIPT,
+    run = subprocess.run(["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", SCRIPT,
                           f"http://127.0.0.1:{port}{path}"], env=env, capture_output=True, text=True,
                          timeout=seconds + GRACE_S, check=False)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

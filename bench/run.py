@@ -3,7 +3,7 @@
 
     bench/run.py [--build DIR] [--write] [--quick] [--only ROW,...] [--list]
 
-Prints the table, and with --write also makes docs/benchmarks.md of it. Takes under 10 minutes; --quick, a
+Prints the table, and with --write also makes docs/benchmarks.md of it. Takes ten minutes or so; --quick, a
 minute or so, only shows that everything works. The parts: rows.py measures, load.py runs contests under
 wrk, servers.py starts what is measured, procs.py keeps and reads processes, report.py prints.
 
@@ -22,6 +22,7 @@ import tempfile
 import time
 
 import document
+import engine_rows
 import queue_rows
 import rows
 from procs import TICKS, BenchError, dead, guard, stop_all
@@ -32,7 +33,7 @@ ROUNDS, SECONDS = 5, 3
 FREE_BYTES_MIN = 10 << 30
 DESCRIPTORS = queue_rows.STREAMS + 500
 
-# name, seconds at most, what runs. Together under ten minutes.
+# name, seconds at most, what runs. Together under eleven minutes.
 PARTS = (
     ("start", 10, rows.start),
     ("memory", 20, rows.memory),
@@ -47,6 +48,9 @@ PARTS = (
     ("streams", 30, queue_rows.streams),
     ("million", 60, queue_rows.million),
     ("polling", 28, queue_rows.polling),
+    ("triton", 40, engine_rows.forwarded),
+    ("triton-1.5m", 40, engine_rows.added),
+    ("triton-dies", 25, engine_rows.one_dies),
 )
 
 
