@@ -74,7 +74,9 @@ static rd_err read_all(struct rd_openai_answer *answer, const char *data, size_t
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const struct rd_generation generation = {.media = RD_MEDIA_PNG, .count = 1, .steps = 20};
+    static const struct rd_format small = {"2", RD_MODALITY_IMAGE, 2, 2};
+    static const struct rd_generation generation = {
+        .format = &small, .media = RD_MEDIA_PNG, .count = 1, .steps = 20};
     if (size == 0) {
         return 0;
     }

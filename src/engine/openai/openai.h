@@ -20,7 +20,7 @@
 
 enum {
     RD_OPENAI_MODEL_MAX = 256,
-    RD_OPENAI_POLL_MS = 250, /* before the first look at a video; then half as long again ... */
+    RD_OPENAI_POLL_MS = 100, /* before the first look at a video; then half as long again ... */
     RD_OPENAI_POLL_MAX_MS = 5000,  /* ... up to this */
     RD_OPENAI_POLL_FAILURES = 5,   /* looks that fail in a row end the run */
     RD_OPENAI_TIMEOUT_MS = 600000, /* a run, when the configuration says nothing: videos are slow */

@@ -110,19 +110,32 @@ static rd_err give(struct rd_openai_picture *p, const struct rd_buf *made)
     return sink->end(sink->ctx, p->output);
 }
 
+/* Its header is looked at first: a picture of another size is no result, and may be a huge one. */
+static rd_err decode(struct rd_openai_picture *p, unsigned channels, struct rd_image *ret,
+                     struct rd_why *why)
+{
+    const struct rd_format *format = p->job->generation->format;
+    struct rd_image_info info;
+    RD_TRY(rd_image_probe(p->gathered.data, p->gathered.len, &info, why));
+    if (info.width != format->width || info.height != format->height) {
+        return rd_why_set(why, RD_ERR_INVALID_REQUEST, "it is %ux%u, not %ux%u", info.width,
+                          info.height, format->width, format->height);
+    }
+    return rd_image_decode(p->gathered.data, p->gathered.len, channels, ret, why);
+}
+
 static rd_err recode(struct rd_openai_picture *p, struct rd_why *why)
 {
     enum rd_media wanted = p->job->generation->media;
     struct rd_image image;
     struct rd_why reason = {""};
-    rd_err err = rd_image_decode(p->gathered.data, p->gathered.len, wanted == RD_MEDIA_JPEG ? 3 : 4,
-                                 &image, &reason);
+    rd_err err = decode(p, wanted == RD_MEDIA_JPEG ? 3 : 4, &image, &reason);
     rd_buf_done(&p->gathered);
     if (err == RD_ERR_NO_MEMORY) {
         return err;
     }
     if (err != RD_OK) {
-        return rd_why_set(why, RD_ERR_BACKEND_FAILED, "the engine's picture cannot be decoded: %s",
+        return rd_why_set(why, RD_ERR_BACKEND_FAILED, "the engine's picture cannot be used: %s",
                           reason.text);
     }
     RD_AUTO_BUF struct rd_buf made;

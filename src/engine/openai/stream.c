@@ -112,8 +112,16 @@ static const uint8_t *digits(void)
     return table;
 }
 
-/* The last quantum, which may be padded. False: it is no base64. */
-static bool decode_last(const char *text, uint8_t *out, size_t *len)
+/* Hands on the bytes that wait. */
+static rd_err bytes_flush(struct rd_openai_stream *s)
+{
+    size_t len = s->bytes_len;
+    s->bytes_len = 0;
+    return len == 0 ? RD_OK : s->events.bytes(s->events.ctx, s->bytes, len);
+}
+
+/* One quantum, which may be padded: then it is the last. False: it is no base64. */
+static bool take_quantum(struct rd_openai_stream *s, const char *text)
 {
     const uint8_t *digit = digits();
     unsigned pads = text[3] != '=' ? 0 : text[2] != '=' ? 1 : 2;
@@ -125,49 +133,98 @@ static bool decode_last(const char *text, uint8_t *out, size_t *len)
         }
         value = value << 6 | d;
     }
-    if ((value & (pads == 2 ? 0xffffu : pads == 1 ? 0xffu : 0)) != 0) {
-        return false; /* bits that would be lost */
+    if (s->padded || (value & (pads == 2 ? 0xffffu : pads == 1 ? 0xffu : 0)) != 0) {
+        return false; /* something behind the end, or bits that would be lost */
     }
-    out[*len] = (uint8_t)(value >> 16);
-    out[*len + 1] = (uint8_t)(value >> 8);
-    out[*len + 2] = (uint8_t)value;
-    *len += 3 - pads;
+    s->padded = pads > 0;
+    uint8_t *out = s->bytes + s->bytes_len;
+    out[0] = (uint8_t)(value >> 16);
+    out[1] = (uint8_t)(value >> 8);
+    out[2] = (uint8_t)value;
+    s->bytes_len += 3 - pads;
     return true;
 }
 
-/* Hands on what stands in the window: whole quanta of it. */
-static rd_err b64_flush(struct rd_openai_stream *s, struct rd_why *why)
+/* As many plain quanta as there are and fit: nearly all of a picture comes through here. */
+static size_t take_quanta(struct rd_openai_stream *s, const char *data, size_t len)
 {
-    uint8_t out[RD_OPENAI_B64_WINDOW / 4 * 3];
     const uint8_t *digit = digits();
-    size_t len = 0;
-    size_t at = 0;
-    if (s->b64_len < 4) {
-        return RD_OK;
-    }
-    for (; at + 8 <= s->b64_len; at += 4) {
-        const unsigned char *in = (const unsigned char *)s->b64 + at;
+    const unsigned char *in = (const unsigned char *)data;
+    uint8_t *out = s->bytes + s->bytes_len;
+    size_t room = (sizeof s->bytes - s->bytes_len) / 3;
+    size_t most = s->padded ? 0 : len / 4 < room ? len / 4 : room;
+    size_t done = 0;
+    for (; done < most; done++, in += 4, out += 3) {
         uint8_t a = digit[in[0]], b = digit[in[1]], c = digit[in[2]], d = digit[in[3]];
         if (((a | b | c | d) & 0xc0) != 0) {
-            break; /* the last one's rules refuse it, or it is padded too early */
+            break; /* padding, or wrong: take_quantum() knows */
         }
-        out[len] = (uint8_t)(a << 2 | b >> 4);
-        out[len + 1] = (uint8_t)(b << 4 | c >> 2);
-        out[len + 2] = (uint8_t)(c << 6 | d);
-        len += 3;
+        out[0] = (uint8_t)(a << 2 | b >> 4);
+        out[1] = (uint8_t)(b << 4 | c >> 2);
+        out[2] = (uint8_t)(c << 6 | d);
     }
-    bool last = s->b64_len - at < 8;
-    if (s->padded || !last || !decode_last(s->b64 + at, out, &len)) {
-        return rd_why_set(why, RD_ERR_BACKEND_FAILED,
-                          "the engine's picture is not base64 (before byte %" PRIu64
-                          " of its answer)",
-                          s->offset);
+    s->bytes_len += 3 * done;
+    return 4 * done;
+}
+
+/* The quantum that came in pieces. What was decoded before a fault is handed on before it is told.
+ */
+static rd_err take_carried(struct rd_openai_stream *s, struct rd_why *why)
+{
+    s->quantum_len = 0;
+    if (take_quantum(s, s->quantum)) {
+        return RD_OK;
     }
-    s->padded = s->b64[at + 3] == '=';
-    at += 4;
-    memmove(s->b64, s->b64 + at, s->b64_len - at);
-    s->b64_len -= at;
-    return s->events.bytes(s->events.ctx, out, len);
+    RD_TRY(bytes_flush(s));
+    return rd_why_set(why, RD_ERR_BACKEND_FAILED,
+                      "the engine's picture is not base64 (before byte %" PRIu64 " of its answer)",
+                      s->offset);
+}
+
+/* All of `data` that is plain base64, the rest of a quantum that was begun included. */
+static rd_err take_plain(struct rd_openai_stream *s, const char *data, size_t len, size_t *ret_used,
+                         struct rd_why *why)
+{
+    size_t at = 0;
+    while (s->quantum_len > 0 && !s->padded && at < len &&
+           digits()[(unsigned char)data[at]] != BAD) {
+        s->quantum[s->quantum_len++] = data[at++];
+        if (s->quantum_len == sizeof s->quantum) {
+            RD_TRY(take_carried(s, why));
+        }
+    }
+    size_t used = 1;
+    while (s->quantum_len == 0 && used > 0) {
+        if (s->bytes_len + 3 > sizeof s->bytes) {
+            RD_TRY(bytes_flush(s));
+        }
+        used = take_quanta(s, data + at, len - at);
+        at += used;
+    }
+    *ret_used = at;
+    return RD_OK;
+}
+
+/* Base64 of a picture, whatever it is. */
+static rd_err take_base64(struct rd_openai_stream *s, const char *data, size_t len,
+                          struct rd_why *why)
+{
+    while (len > 0) {
+        if (s->bytes_len + 3 > sizeof s->bytes) {
+            RD_TRY(bytes_flush(s));
+        }
+        size_t used = s->quantum_len == 0 ? take_quanta(s, data, len) : 0;
+        if (used == 0) {
+            s->quantum[s->quantum_len++] = *data;
+            used = 1;
+        }
+        data += used;
+        len -= used;
+        if (s->quantum_len == sizeof s->quantum) {
+            RD_TRY(take_carried(s, why));
+        }
+    }
+    return bytes_flush(s);
 }
 
 /* ---- strings ---- */
@@ -186,18 +243,7 @@ static rd_err put(struct rd_openai_stream *s, const char *data, size_t len, stru
         s->text_len += take;
         return RD_OK;
     }
-    while (len > 0) {
-        size_t room = sizeof s->b64 - s->b64_len;
-        size_t take = len < room ? len : room;
-        memcpy(s->b64 + s->b64_len, data, take);
-        s->b64_len += take;
-        data += take;
-        len -= take;
-        if (s->b64_len == sizeof s->b64) {
-            RD_TRY(b64_flush(s, why));
-        }
-    }
-    return RD_OK;
+    return take_base64(s, data, len, why);
 }
 
 static rd_err put_code_point(struct rd_openai_stream *s, uint32_t c, struct rd_why *why)
@@ -218,7 +264,8 @@ static void string_begin(struct rd_openai_stream *s, bool key)
     s->in_key = key;
     s->high = 0;
     s->text_len = 0;
-    s->b64_len = 0;
+    s->quantum_len = 0;
+    s->bytes_len = 0;
     s->padded = false;
 }
 
@@ -237,8 +284,7 @@ static rd_err string_end(struct rd_openai_stream *s, struct rd_why *why)
     }
     value_over(s);
     if (s->field == RD_OPENAI_PICTURE) {
-        RD_TRY(b64_flush(s, why));
-        if (s->b64_len != 0) {
+        if (s->quantum_len != 0) {
             return rd_why_set(
                 why, RD_ERR_BACKEND_FAILED,
                 "the engine's picture is base64 that was cut off (before byte %" PRIu64
@@ -293,6 +339,15 @@ static rd_err take_string(struct rd_openai_stream *s, const char *data, size_t l
                           size_t *ret_used, struct rd_why *why)
 {
     size_t run = 0;
+    if (!s->in_key && s->field == RD_OPENAI_PICTURE && s->high == 0) {
+        RD_TRY(take_plain(s, data, len, &run,
+                          why)); /* what follows it is looked at twice, and short */
+        s->offset += run;
+        data += run;
+        len -= run;
+    }
+    size_t plain = run;
+    run = 0;
     while (run < len && data[run] != '"' && data[run] != '\\' && (unsigned char)data[run] >= 0x20) {
         run++;
     }
@@ -301,7 +356,7 @@ static rd_err take_string(struct rd_openai_stream *s, const char *data, size_t l
         RD_TRY(put_code_point(s, 0xfffd, why));
     }
     s->offset += run;
-    *ret_used = run;
+    *ret_used = plain + run;
     RD_TRY(put(s, data, run, why));
     if (run == len) {
         return RD_OK;
@@ -313,7 +368,7 @@ static rd_err take_string(struct rd_openai_stream *s, const char *data, size_t l
                           s->offset);
     }
     s->offset++;
-    *ret_used = run + 1;
+    *ret_used = plain + run + 1;
     if (data[run] == '"') {
         return string_end(s, why);
     }

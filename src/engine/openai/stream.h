@@ -25,10 +25,10 @@
 
 enum {
     RD_OPENAI_DEPTH_MAX = 32,
-    RD_OPENAI_PATH_MAX = 96,  /* "data[].b64_json": keys from the outside in */
-    RD_OPENAI_TEXT_MAX = 512, /* of a wanted text that is no picture */
-    RD_OPENAI_WORD_MAX = 32,  /* a number, true, false, null */
-    RD_OPENAI_B64_WINDOW = 4096,
+    RD_OPENAI_PATH_MAX = 96,     /* "data[].b64_json": keys from the outside in */
+    RD_OPENAI_TEXT_MAX = 512,    /* of a wanted text that is no picture */
+    RD_OPENAI_WORD_MAX = 32,     /* a number, true, false, null */
+    RD_OPENAI_BYTES_MAX = 12288, /* of a picture, handed on at once */
 };
 
 enum rd_openai_field {
@@ -79,9 +79,11 @@ struct rd_openai_stream {
     size_t path_len;
     char text[RD_OPENAI_TEXT_MAX + 1]; /* a wanted text, or a word */
     size_t text_len;
+    char quantum[4]; /* base64: four characters are three bytes */
+    size_t quantum_len;
     bool padded; /* the base64 has come to its end */
-    size_t b64_len;
-    char b64[RD_OPENAI_B64_WINDOW];
+    size_t bytes_len;
+    uint8_t bytes[RD_OPENAI_BYTES_MAX];
 };
 
 void rd_openai_stream_init(struct rd_openai_stream *stream, const struct rd_openai_events *events);

@@ -25,8 +25,8 @@ void openai_backend_init(void)
     struct rd_image image;
     struct rd_buf png;
     rd_buf_init(&png, 1 << 20);
-    must(rd_image_new(64, 64, 3, &image) == RD_OK);
-    for (size_t i = 0; i < (size_t)64 * 64 * 3; i++) {
+    must(rd_image_new(512, 512, 3, &image) == RD_OK);
+    for (size_t i = 0; i < (size_t)512 * 512 * 3; i++) {
         image.pixels[i] = (uint8_t)(i * 7);
     }
     must(rd_image_encode(&image, RD_MEDIA_PNG, 100, &png) == RD_OK);

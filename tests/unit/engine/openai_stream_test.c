@@ -258,11 +258,11 @@ static void test_texts_are_cut(void **state)
     }
 }
 
-/* Pictures of sizes around the window's, in pieces of any size. */
+/* Pictures of sizes around that of what is handed on at once, in pieces of any size. */
 static void test_pictures_of_any_size(void **state)
 {
     (void)state;
-    enum { MOST = 3 * RD_OPENAI_B64_WINDOW / 4 * 2 + 10 };
+    enum { MOST = 2 * RD_OPENAI_BYTES_MAX + 10 };
     static const char before[] = "{\"data\":[{\"b64_json\":\"", after[] = "\"}]}";
     uint8_t *bytes = malloc(MOST);
     uint8_t *got = malloc(MOST);
@@ -271,7 +271,8 @@ static void test_pictures_of_any_size(void **state)
     for (size_t i = 0; i < MOST; i++) {
         bytes[i] = (uint8_t)(i * 2654435761u >> 11);
     }
-    for (size_t len = 3062; len < MOST; len += len < 3080 ? 1 : len < 6130 ? 3050 : 1) {
+    for (size_t len = RD_OPENAI_BYTES_MAX - 9; len < MOST;
+         len += len == RD_OPENAI_BYTES_MAX + 9 ? RD_OPENAI_BYTES_MAX - 18 : 1) {
         memcpy(json, before, sizeof before);
         rd_text_base64(bytes, len, json + sizeof before - 1);
         memcpy(json + sizeof before - 1 + RD_TEXT_BASE64_LEN(len), after, sizeof after);

@@ -268,9 +268,13 @@ static void test_another_type_is_made_of_it(void **state)
     ops->close(engine);
     struct rd_generation jpeg = quick;
     jpeg.media = RD_MEDIA_JPEG;
-    static const struct bad cut = {"real-cut", RD_ERR_BACKEND_FAILED, "cannot be decoded", false,
+    static const struct bad cut = {"real-cut", RD_ERR_BACKEND_FAILED, "cannot be used", false,
                                    false};
     check_bad(&cut, &jpeg, 0);
+    static const struct bad other_size = {"real", RD_ERR_BACKEND_FAILED,
+                                          "it is 512x512, not 1280x720", false, false};
+    jpeg.format = &wide;
+    check_bad(&other_size, &jpeg, 0);
 }
 
 static void test_device_time(void **state)
@@ -422,7 +426,7 @@ static void test_a_video_that_is_given_up_is_deleted(void **state)
 {
     (void)state;
     for (unsigned by_deadline = 0; by_deadline < 2; by_deadline++) {
-        struct rd_engine *engine = open_with("video-slow", NULL, by_deadline ? 400 : 0);
+        struct rd_engine *engine = open_with("video-slow", NULL, by_deadline ? 300 : 0);
         struct recorder recorder;
         recorder_init(&recorder);
         recorder.cancel_at = by_deadline ? RECORDER_NEVER : RECORDER_PROGRESS;
