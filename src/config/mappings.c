@@ -4,6 +4,7 @@
  * (engine/tensor/mapping.h); here a broken one gets its file, line and path. */
 #include <string.h>
 
+#include "base/text.h"
 #include "config/internal.h"
 
 static bool is_raw_picture(bool input, const struct rd_mapping_tensor *tensor)
@@ -87,6 +88,11 @@ static rd_err check(struct rd_config_loader *l, const struct rd_yaml_node *node,
         node = rd_yaml_item(rd_yaml_get(node, found.list), found.index);
     }
     const struct rd_yaml_node *key = found.key == NULL ? NULL : rd_yaml_get(node, found.key);
+    const char *expected = rd_text_starts(found.text, "expected ") ? found.text + 9 : NULL;
+    if (key != NULL && key->kind == RD_YAML_SCALAR && expected != NULL &&
+        strstr(expected, ", got ") == NULL) {
+        return rd_yaml_expected(l->doc, key, l->why, "%s", expected);
+    }
     if (key != NULL) {
         return rd_yaml_refuse(l->doc, key, l->why, "%s", found.text);
     }

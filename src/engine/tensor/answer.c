@@ -137,8 +137,10 @@ static rd_err begin_part(struct rd_answer *answer, const struct rd_mapping_tenso
     }
     part->present = true;
     if (strcmp(info->datatype, rd_datatype_name(row->datatype)) != 0) {
-        return rd_answer_malformed(answer, why, row, "expected %s, got %.20s",
-                                   rd_datatype_name(row->datatype), info->datatype);
+        char got[RD_TENSOR_TEXT_ROOM];
+        return rd_answer_malformed(answer, why, row, "expected %s, got %s",
+                                   rd_datatype_name(row->datatype),
+                                   rd_tensor_text(info->datatype, got));
     }
     if (!count_elements(info, &elements)) {
         return rd_answer_malformed(answer, why, row, "no shape that a tensor can have");

@@ -32,4 +32,8 @@ bool rd_tensor_constant(const struct rd_mapping_tensor *row, uint8_t out[8]);
 const char *rd_tensor_shape_text(const int64_t *shape, size_t rank, char *out, size_t room);
 enum { RD_TENSOR_SHAPE_ROOM = 96 };
 
+/* A server's text, fit for a log and a terminal: printable ASCII, cut. Returns `out`. */
+enum { RD_TENSOR_TEXT_ROOM = 65 };
+const char *rd_tensor_text(const char *text, char out[RD_TENSOR_TEXT_ROOM]);
+
 #endif

@@ -109,7 +109,7 @@ struct rd_mapping_problem {
     const char *list; /* "inputs", "outputs"; NULL: the mapping itself */
     size_t index;     /* in that list */
     const char *key;  /* "datatype" ...; NULL: the row as a whole */
-    char text[300];   /* "expected X, got Y" */
+    char text[300];   /* "expected X, got Y"; without Y where that is the key's own text */
 };
 
 /* The rules between fields. False: none is broken. Everything below wants a mapping that passed. */

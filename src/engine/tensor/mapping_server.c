@@ -28,7 +28,8 @@ static const struct rd_tensor_info *find(const struct rd_tensor_info *tensors, s
 static void put_names(struct rd_buf *out, const struct rd_tensor_info *tensors, size_t count)
 {
     for (size_t i = 0; i < count && i < 8; i++) {
-        rd_buf_printf(out, "%s%.64s", i == 0 ? "" : ", ", tensors[i].name);
+        char name[RD_TENSOR_TEXT_ROOM];
+        rd_buf_printf(out, "%s%s", i == 0 ? "" : ", ", rd_tensor_text(tensors[i].name, name));
     }
     rd_buf_str(out, count == 0 ? "none" : count > 8 ? ", ..." : "");
 }
@@ -82,8 +83,10 @@ static void check_row(const struct rd_mapping_tensor *row, const char *list,
     const char *datatype = rd_datatype_name(row->datatype);
     const char *start = out->len == 0 ? "" : "; also: ";
     if (strcmp(info->datatype, datatype) != 0) {
-        rd_buf_printf(out, "%s%s %s: the mapping says %s, the server %.16s; write datatype: %.16s",
-                      start, list, row->name, datatype, info->datatype, info->datatype);
+        char got[RD_TENSOR_TEXT_ROOM];
+        (void)rd_tensor_text(info->datatype, got);
+        rd_buf_printf(out, "%s%s %s: the mapping says %s, the server %s; write datatype: %s", start,
+                      list, row->name, datatype, got, got);
     } else if (!shape_fits(row, info, strcmp(list, "input") == 0)) {
         rd_buf_printf(out, "%s%s %s: the mapping says shape %s, the server %s", start, list,
                       row->name, rd_tensor_shape_text(row->shape, row->rank, ours, sizeof ours),
@@ -123,14 +126,15 @@ static void check_filled(const struct rd_mapping *mapping, const struct rd_model
             }
         }
         if (!info->optional && !filled) {
-            rd_buf_printf(
-                out,
-                "%sinput %.64s (%.16s, %s): the model needs it, no row fills it; add one with "
-                "a field or a value",
-                out->len == 0 ? "" : "; also: ", info->name, info->datatype,
-                rd_tensor_shape_text(info->shape, info->rank, shape, sizeof shape));
-        } else if (!info->optional && optional) {
-            rd_buf_printf(out, "%sinput %.64s: the model needs it always; take away optional: true",
+            char name[RD_TENSOR_TEXT_ROOM], datatype[RD_TENSOR_TEXT_ROOM];
+            rd_buf_printf(out,
+                          "%sinput %s (%s, %s): the model needs it, no row fills it; add one with "
+                          "a field or a value",
+                          out->len == 0 ? "" : "; also: ", rd_tensor_text(info->name, name),
+                          rd_tensor_text(info->datatype, datatype),
+                          rd_tensor_shape_text(info->shape, info->rank, shape, sizeof shape));
+        } else if (!info->optional && optional) { /* so the name is the mapping's */
+            rd_buf_printf(out, "%sinput %s: the model needs it always; take away optional: true",
                           out->len == 0 ? "" : "; also: ", info->name);
         }
     }
@@ -149,7 +153,9 @@ static void check_version(const struct rd_mapping *mapping,
     }
     rd_buf_printf(out, "version %s: the server has ", mapping->version);
     for (size_t i = 0; i < metadata->versions_count && i < 8; i++) {
-        rd_buf_printf(out, "%s%.20s", i == 0 ? "" : ", ", metadata->versions[i]);
+        char version[RD_TENSOR_TEXT_ROOM];
+        rd_buf_printf(out, "%s%s", i == 0 ? "" : ", ",
+                      rd_tensor_text(metadata->versions[i], version));
     }
 }
 
@@ -178,6 +184,8 @@ rd_err rd_mapping_check_server(const struct rd_mapping *mapping,
     if (out.len == 0) {
         return rd_buf_err(&out);
     }
-    return rd_why_set(why, RD_ERR_CONFIG, "mapping %s, model %.64s: %s", mapping->name,
-                      metadata->name == NULL ? "?" : metadata->name, rd_buf_cstr(&out));
+    char model[RD_TENSOR_TEXT_ROOM];
+    return rd_why_set(why, RD_ERR_CONFIG, "mapping %s, model %s: %s", mapping->name,
+                      rd_tensor_text(metadata->name == NULL ? "?" : metadata->name, model),
+                      rd_buf_cstr(&out));
 }

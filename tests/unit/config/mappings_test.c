@@ -161,6 +161,8 @@ static void each_row_refuses(void **state)
          "INT64, got INT32"},
         {false, "name: X, value: many, datatype: INT32",
          ".value: expected a value that INT32 holds, got \"many\""},
+        {false, "name: X, value: \"\\e[2J\", datatype: INT32",
+         ".value: expected a value that INT32 holds, got \"\\x1b[2J\""},
         {false, "name: X, value: {}, datatype: INT32",
          ".value: expected text of 0 to 4096 bytes, got a map"},
         {false, "name: X, field: seed, datatype: INT64, shape: [2]",
@@ -178,7 +180,7 @@ static void each_row_refuses(void **state)
         {false, "name: X, field: image, datatype: FP32, range: 0..2",
          ".range: expected one of 0..1, -1..1, 0..255, got \"0..2\""},
         {false, "name: P, field: seed, datatype: INT64",
-         ".name: expected a name that inputs[0] does not have"},
+         ".name: expected a name that inputs[0] does not have, got \"P\""},
         {false, "name: X, gives: image, datatype: BYTES",
          ".gives: unknown key; expected one of name, field, value, optional, datatype, shape, "
          "range"},
@@ -186,7 +188,7 @@ static void each_row_refuses(void **state)
          ": \"gives\" is missing; expected one of image, video, progress, preview, "
          "device_seconds, device"},
         {true, "name: X, gives: image, datatype: BYTES",
-         ".gives: expected something that outputs[0] does not give"},
+         ".gives: expected something that outputs[0] does not give, got \"image\""},
         {true, "name: X, gives: progress, datatype: INT32",
          ".datatype: expected FP32, FP64, FP16 or BF16 for progress, got INT32"},
         {true, "name: X, gives: device, datatype: BYTES, optional: true",

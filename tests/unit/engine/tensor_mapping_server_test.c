@@ -174,6 +174,24 @@ static void what_differs(void **state)
     assert_int_equal(rd_mapping_check_server(&m, &s.metadata, NULL), RD_OK);
 }
 
+/* It goes to logs and terminals. */
+static void what_a_server_says_is_cleaned(void **state)
+{
+    (void)state;
+    struct server s;
+    server_init(&s);
+    s.inputs[1].datatype = "\x1b[2J\n\xff";
+    s.inputs[1].optional = true;
+    refused(&mapping, &s,
+            "input SEED: the mapping says INT64, the server ?[2J??; write datatype: ?[2J??");
+    server_init(&s);
+    s.inputs[3].name = "\r";
+    s.metadata.inputs_count = 4;
+    refused(&mapping, &s,
+            "input ? (FP32, [-1, 1]): the model needs it, no row fills it; add one with a field or "
+            "a value");
+}
+
 static void hostile_metadata(void **state)
 {
     (void)state;
@@ -208,9 +226,8 @@ static void hostile_metadata(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_fits),
-        cmocka_unit_test(what_is_missing),
-        cmocka_unit_test(what_differs),
+        cmocka_unit_test(what_fits),        cmocka_unit_test(what_is_missing),
+        cmocka_unit_test(what_differs),     cmocka_unit_test(what_a_server_says_is_cleaned),
         cmocka_unit_test(hostile_metadata),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
