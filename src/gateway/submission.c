@@ -52,7 +52,7 @@ static const char *text_field(struct reader *r, const char *field, bool required
     return text;
 }
 
-/* True: it is known what the generation's own fields are to be checked against. */
+/* True: the task is known, so the generation's own fields can be looked at, too. */
 static bool read_model(struct reader *r)
 {
     struct rd_run *run = r->run;
@@ -88,7 +88,7 @@ static bool read_model(struct reader *r)
     } else if (run->media == RD_MEDIA_MP4) {
         run->media = RD_MEDIA_PNG;
     }
-    return does;
+    return true;
 }
 
 static void read_priority(struct reader *r, enum rd_lane *ret)
@@ -211,10 +211,27 @@ static rd_err load(struct reader *r, const char *text, size_t len, struct rd_sub
     return RD_OK;
 }
 
-static void append(struct rd_problems *to, const struct rd_problems *from)
+/* A problem that another model might not have. */
+static bool is_of_model(const struct rd_problem *problem)
+{
+    static const char *const fields[] = {"format", "backend", "preset", "lora"};
+    bool may_be = strcmp(problem->constraint, "not_applicable") == 0;
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
+        may_be = may_be || (strcmp(problem->constraint, "enum") == 0 &&
+                            rd_text_starts(problem->field, fields[i]));
+    }
+    return may_be;
+}
+
+static void append(struct rd_problems *to, const struct rd_problems *from, bool of_any_model)
 {
     to->dropped += from->dropped;
     for (size_t i = 0; i < from->count; i++) {
+        const struct rd_problem *problem = &from->list[i];
+        bool told = strcmp(problem->field, "task") == 0; /* by read_model */
+        if (told || (of_any_model && is_of_model(problem))) {
+            continue;
+        }
         if (to->count < RD_LIMIT_PROBLEMS) {
             to->list[to->count++] = from->list[i];
         } else {
@@ -223,12 +240,32 @@ static void append(struct rd_problems *to, const struct rd_problems *from)
     }
 }
 
+/* The generation's own fields. When there is no such model, another one that does the task stands
+ * in for it, so that everything that is wrong is told at once. */
+static rd_err read_fields(struct rd_run *run, const struct rd_buf *own,
+                          struct rd_request_context *context, struct rd_problems *problems)
+{
+    struct rd_problems of_fields = {.count = 0};
+    const struct rd_model *models;
+    size_t count = rd_catalogue_models(run->runtime->catalogue, &models);
+    bool stands_in = run->model == NULL;
+    for (size_t i = 0; i < count && run->model == NULL; i++) {
+        run->model = (models[i].tasks & 1u << run->task) != 0 ? &models[i] : NULL;
+    }
+    if (run->model == NULL) {
+        return RD_ERR_INVALID_REQUEST;
+    }
+    rd_err err = rd_run_parse(run, rd_buf_cstr(own), own->len, context, &of_fields);
+    append(problems, &of_fields, stands_in);
+    run->model = stands_in ? NULL : run->model;
+    return err;
+}
+
 rd_err rd_submission_read(struct rd_run *run, const char *text, size_t len, const char *key,
                           uint32_t random_seed, struct rd_submission *ret,
                           struct rd_problems *problems)
 {
     struct reader r = {run, NULL, problems};
-    struct rd_problems of_fields = {.count = 0};
     *ret = (struct rd_submission){.lane = RD_LANE_NORMAL, .webhook = ""};
     RD_TRY(load(&r, text, len, ret));
     bool known = read_model(&r);
@@ -246,8 +283,7 @@ rd_err rd_submission_read(struct rd_run *run, const char *text, size_t len, cons
     }
     struct rd_request_context context = {
         .format = format, .backend = backend, .random_seed = random_seed};
-    rd_err err = rd_run_parse(run, rd_buf_cstr(&own), own.len, &context, &of_fields);
-    append(problems, &of_fields);
+    rd_err err = read_fields(run, &own, &context, problems);
     return err == RD_OK && problems->count > 0 ? RD_ERR_INVALID_REQUEST : err;
 }
 

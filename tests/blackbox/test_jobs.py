@@ -690,3 +690,16 @@ def test_the_documented_lines_work(gateway, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     assert "event: complete" in done.stdout and '"cancel' in done.stdout
     assert (tmp_path / "circle.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("change,fields", [
+    ({"model": "nobody"}, {"model", "prompt", "steps", "ttl"}),
+    ({"family": "nobody", "format": "4k", "preset": "x"}, {"model", "prompt", "steps", "ttl"}),
+    ({"family": "flux", "model": "dev", "task": "t2v"}, {"task", "prompt", "steps", "ttl"})])
+def test_all_that_is_wrong_is_told_at_once(gateway, change, fields):
+    """Also when the model is none, or does not do the task; but not what another model might take."""
+    body = {"family": "builtin", "model": "plasma", "task": "t2i", "prompt": "", "steps": 0, "ttl": 1, **change}
+    answer = gateway.post("/queue", json=body)
+    assert answer.status_code == 400
+    told = [problem["field"] for problem in answer.json()["details"]]
+    assert set(told) == fields and len(told) == len(fields), answer.text
