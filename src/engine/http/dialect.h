@@ -142,7 +142,8 @@ struct rd_http_dialect {
      * RD_HTTP_FAREWELL_MS, after done(); its answer is read by no one. */
     bool (*abandon)(struct rd_http_run *run, struct rd_http_request *request);
     /* Just before done(). `report` says the measured time (spent_ns, with what was cut off), or
-     * unknown when no request went out; final and faultless are set. The dialect may know better. */
+     * unknown when no request went out; final and faultless are set. The dialect may know better.
+     */
     void (*report)(struct rd_http_run *run, rd_err err, struct rd_engine_report *report);
     void (*forget)(void *state); /* frees what `state` points to */
     /* Whether request() (or end(), when `end`) of this exchange takes long, as decoding or encoding

@@ -104,7 +104,7 @@ static rd_err begin_elements(struct rd_triton_scan *scan, struct rd_why *why)
                             row->gives == RD_OUTPUT_PREVIEW);
         scan->elements = true;
         scan->nested = 0;
-        scan->token_len = 0;
+        scan->number_len = 0;
         scan->chunk_len = 0;
         err = rd_answer_head(scan->answer, &tensor.info, 1, why);
     }
@@ -122,19 +122,19 @@ static rd_err flush(struct rd_triton_scan *scan, struct rd_why *why)
 /* The element's bytes; false when the datatype has no such value. */
 static bool convert(const struct rd_triton_scan *scan, uint8_t out[8])
 {
-    const char *token = scan->token;
-    bool negative = token[0] == '-';
+    const char *number = scan->number;
+    bool negative = number[0] == '-';
     uint64_t magnitude;
-    if (strcmp(token, "true") == 0 || strcmp(token, "false") == 0) {
-        return rd_datatype_put_integer(scan->datatype, false, token[0] == 't', out);
+    if (strcmp(number, "true") == 0 || strcmp(number, "false") == 0) {
+        return rd_datatype_put_integer(scan->datatype, false, number[0] == 't', out);
     }
     if (!rd_datatype_is_float(scan->datatype) &&
-        rd_text_u64(token + negative, strlen(token) - negative, &magnitude)) {
+        rd_text_u64(number + negative, strlen(number) - negative, &magnitude)) {
         return rd_datatype_put_integer(scan->datatype, negative, magnitude, out);
     }
     char *end = NULL;
-    double value = strtod(token, &end);
-    if (end == token || *end != '\0' || !isfinite(value)) {
+    double value = strtod(number, &end);
+    if (end == number || *end != '\0' || !isfinite(value)) {
         return false;
     }
     if (rd_datatype_is_float(scan->datatype)) {
@@ -144,15 +144,15 @@ static bool convert(const struct rd_triton_scan *scan, uint8_t out[8])
            rd_datatype_put_integer(scan->datatype, value < 0, (uint64_t)fabs(value), out);
 }
 
-static rd_err end_token(struct rd_triton_scan *scan, struct rd_why *why)
+static rd_err end_number(struct rd_triton_scan *scan, struct rd_why *why)
 {
     uint8_t bytes[8];
     size_t size = rd_datatype_size(scan->datatype);
-    if (scan->token_len == 0) {
+    if (scan->number_len == 0) {
         return RD_OK;
     }
-    scan->token[scan->token_len] = '\0';
-    scan->token_len = 0;
+    scan->number[scan->number_len] = '\0';
+    scan->number_len = 0;
     if (!scan->known) {
         return RD_OK;
     }
@@ -240,7 +240,7 @@ static rd_err element_char(struct rd_triton_scan *scan, char c, struct rd_why *w
         return scan->nested <= RD_TRITON_DEPTH_MAX ? RD_OK
                                                    : malformed(scan, why, "it is nested too deep");
     case ']':
-        RD_TRY(end_token(scan, why));
+        RD_TRY(end_number(scan, why));
         if (scan->nested == 0) {
             return malformed(scan, why, "a tensor's data is no list");
         }
@@ -255,7 +255,7 @@ static rd_err element_char(struct rd_triton_scan *scan, char c, struct rd_why *w
     case '\t':
     case '\r':
     case '\n':
-        return end_token(scan, why);
+        return end_number(scan, why);
     case '"':
         scan->in_string = true;
         rd_buf_reset(&scan->string);
@@ -265,11 +265,11 @@ static rd_err element_char(struct rd_triton_scan *scan, char c, struct rd_why *w
         if (scan->nested == 0) {
             return malformed(scan, why, "a tensor's data is no list");
         }
-        if (scan->token_len + 1 >= RD_TRITON_TOKEN_MAX ||
+        if (scan->number_len + 1 >= RD_TRITON_NUMBER_MAX ||
             strchr("+-.0123456789eEtrufals", c) == NULL) {
             return malformed(scan, why, "an element of a tensor is no value of its datatype");
         }
-        scan->token[scan->token_len++] = c;
+        scan->number[scan->number_len++] = c;
         return RD_OK;
     }
 }

@@ -21,7 +21,7 @@ enum {
     RD_TRITON_HEAD_MAX = 64 << 10,  /* the JSON without the elements of tensors */
     RD_TRITON_STRING_MAX = 8 << 20, /* an element of BYTES in JSON: a picture as base64 */
     RD_TRITON_DEPTH_MAX = 32,       /* of the JSON */
-    RD_TRITON_TOKEN_MAX = 64,       /* a number */
+    RD_TRITON_NUMBER_MAX = 64,      /* a number */
     RD_TRITON_CHUNK = 4096,
 };
 
@@ -44,8 +44,8 @@ struct rd_triton_scan {
     enum rd_datatype datatype;
     unsigned nested;
     struct rd_buf string; /* with its quotes */
-    char token[RD_TRITON_TOKEN_MAX];
-    size_t token_len;
+    char number[RD_TRITON_NUMBER_MAX];
+    size_t number_len;
     uint8_t chunk[RD_TRITON_CHUNK];
     size_t chunk_len;
 

@@ -474,128 +474,6 @@ static const struct rd_mapping_tensor raw_outputs[] = {
 static const struct rd_mapping raw_mapping = {
     .name = "raw", .inputs = inputs, .inputs_count = 3, .outputs = raw_outputs, .outputs_count = 1};
 
-struct sink {
-    unsigned ended;
-    size_t bytes;
-    struct rd_buf file;
-};
-
-static rd_err sink_begin(void *ctx, unsigned index, enum rd_media media, uint64_t hint)
-{
-    (void)ctx;
-    (void)index;
-    (void)hint;
-    return media == RD_MEDIA_PNG ? RD_OK : RD_ERR_INTERNAL;
-}
-
-static rd_err sink_data(void *ctx, unsigned index, const void *bytes, size_t len)
-{
-    struct sink *sink = ctx;
-    (void)index;
-    rd_buf_append(&sink->file, bytes, len);
-    return rd_buf_err(&sink->file);
-}
-
-static rd_err sink_end(void *ctx, unsigned index)
-{
-    struct sink *sink = ctx;
-    (void)index;
-    sink->ended++;
-    return RD_OK;
-}
-
-#define ZEROS "[0,0,0],[0,0,0],[0,0,0],[0,0,0]"
-/* The scanner alone: numbers in JSON become a picture, in portions of any size. */
-static void test_numbers_in_json(void **state)
-{
-    (void)state;
-    static const struct rd_format tiny = {"4", RD_MODALITY_IMAGE, 4, 4};
-    static const char text[] =
-        "{\"outputs\":[{\"name\":\"OTHER\",\"datatype\":\"FP64\",\"shape\":[2],\"data\":[-1.5e3,2]}"
-        ","
-        "{\"name\":\"RAW\",\"datatype\":\"UINT8\",\"shape\":[4,4,3],\"data\":\n"
-        "[[[255, 0,0],[0,255.0,0],[0,0,255],[1,2,3]],[" ZEROS "],\n[" ZEROS "],[" ZEROS "]]},"
-        "{\"name\":\"TEXT\",\"datatype\":\"BYTES\",\"shape\":[1],\"data\":[\"a]\\\"\\\\\"]}],"
-        "\"id\":\"\\\"data\\\":[\"}";
-    struct rd_generation generation = quick;
-    generation.format = &tiny;
-    for (size_t step = 1; step < sizeof text; step++) {
-        struct sink collected = {.ended = 0};
-        rd_buf_init(&collected.file, 4096);
-        const struct rd_engine_sink sink = {
-            .ctx = &collected, .begin = sink_begin, .data = sink_data, .end = sink_end};
-        struct rd_answer answer;
-        struct rd_why why = {""};
-        struct rd_image image;
-        struct rd_triton_scan *scan = calloc(1, sizeof *scan);
-        assert_non_null(scan);
-        rd_answer_init(&answer, &raw_mapping, &generation, 0, &sink);
-        rd_triton_scan_begin(scan, &answer, false, 0);
-        for (size_t at = 0; at < sizeof text - 1; at += step) {
-            size_t left = sizeof text - 1 - at;
-            if (rd_triton_scan_feed(scan, text + at, left < step ? left : step, &why) != RD_OK) {
-                fail_msg("at %zu: %s", at, why.text);
-            }
-        }
-        assert_int_equal(rd_triton_scan_end(scan, &why), RD_OK);
-        assert_int_equal(rd_answer_finish(&answer, &why), RD_OK);
-        assert_int_equal(collected.ended, 1);
-        assert_int_equal(rd_image_decode(collected.file.data, collected.file.len, 3, &image, &why),
-                         RD_OK);
-        assert_memory_equal(image.pixels, "\377\0\0\0\377\0\0\0\377\1\2\3", 12);
-        rd_image_done(&image);
-        rd_triton_scan_done(scan);
-        rd_answer_done(&answer);
-        rd_buf_done(&collected.file);
-        free(scan);
-    }
-}
-
-static void test_values_out_of_range(void **state)
-{
-    (void)state;
-    static const char *const bad[] = {"256",
-                                      "-1",
-                                      "1.5",
-                                      "1e99",
-                                      "true x",
-                                      "--1",
-                                      "\"1\"",
-                                      "[1",
-                                      "0x10",
-                                      "1111111111111111111111111111111111111111111111111"
-                                      "1111111111111111"};
-    static const struct rd_format tiny = {"4", RD_MODALITY_IMAGE, 4, 4};
-    struct rd_generation generation = quick;
-    generation.format = &tiny;
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        char text[512];
-        struct sink collected = {.ended = 0};
-        const struct rd_engine_sink sink = {
-            .ctx = &collected, .begin = sink_begin, .data = sink_data, .end = sink_end};
-        struct rd_answer answer;
-        struct rd_why why = {""};
-        struct rd_triton_scan *scan = calloc(1, sizeof *scan);
-        assert_non_null(scan);
-        (void)snprintf(text, sizeof text,
-                       "{\"outputs\":[{\"name\":\"RAW\",\"datatype\":\"UINT8\",\"shape\":[4,4,3],"
-                       "\"data\":[%s]}]}",
-                       bad[i]);
-        rd_answer_init(&answer, &raw_mapping, &generation, 0, &sink);
-        rd_triton_scan_begin(scan, &answer, false, 0);
-        rd_err err = rd_triton_scan_feed(scan, text, strlen(text), &why);
-        if (err == RD_OK) {
-            err = rd_triton_scan_end(scan, &why);
-        }
-        if (err != RD_ERR_BACKEND_FAILED || !answer.malformed || why.text[0] == '\0') {
-            fail_msg("%s: %s '%s'", bad[i], rd_err_info(err)->code, why.text);
-        }
-        rd_triton_scan_done(scan);
-        rd_answer_done(&answer);
-        free(scan);
-    }
-}
-
 /* ---- health ---- */
 
 static void test_health(void **state)
@@ -793,8 +671,6 @@ int main(void)
         cmocka_unit_test(test_bad_answers),
         cmocka_unit_test(test_stalls),
         cmocka_unit_test(test_the_limit_of_a_request),
-        cmocka_unit_test(test_numbers_in_json),
-        cmocka_unit_test(test_values_out_of_range),
         cmocka_unit_test(test_health),
         cmocka_unit_test(test_metadata_is_checked),
         cmocka_unit_test(test_queue_time),
