@@ -162,7 +162,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(found_by_name),  cmocka_unit_test(slots_have_limits),
         cmocka_unit_test(every_medium),   cmocka_unit_test(a_video),
-        cmocka_unit_test(what_cannot_be), RD_CONFORMANCE_TESTS(&given),
+        cmocka_unit_test(what_cannot_be), RD_CONFORMANCE_LOCAL_TESTS(&given),
     };
     return cmocka_run_group_tests_name("engine/builtin", tests, NULL, NULL);
 }

@@ -26,11 +26,12 @@ struct rd_conformance {
     unsigned stop_ms;                 /* a cancelled or overdue run must be done after this long */
     unsigned races;                   /* how many start/cancel races to run */
 
-    /* Optional. */
+    /* Of an engine with a backend. */
     const struct rd_conformance_failure *failures;
     size_t failures_count;
     void (*server)(void *ctx, bool up); /* takes the backend away, brings it back */
     void *server_ctx;
+    /* Optional. */
     unsigned notice_ms; /* health() must notice either within this; 0: 2000 */
     unsigned wait_ms;   /* a run without done() after this hangs; 0: 20000 */
 };
@@ -50,7 +51,8 @@ void rd_conformance_capabilities(void **state);  /* constant; what is told is wh
 void rd_conformance_failures(void **state);      /* each of `failures`, then a good run */
 void rd_conformance_server(void **state);        /* the backend goes away and returns */
 
-#define RD_CONFORMANCE_TESTS(given)                                                                \
+/* For an engine that has no backend outside of this process. */
+#define RD_CONFORMANCE_LOCAL_TESTS(given)                                                          \
     cmocka_unit_test_prestate(rd_conformance_one, given),                                          \
         cmocka_unit_test_prestate(rd_conformance_counts, given),                                   \
         cmocka_unit_test_prestate(rd_conformance_same, given),                                     \
@@ -62,8 +64,10 @@ void rd_conformance_server(void **state);        /* the backend goes away and re
         cmocka_unit_test_prestate(rd_conformance_close, given),                                    \
         cmocka_unit_test_prestate(rd_conformance_races, given),                                    \
         cmocka_unit_test_prestate(rd_conformance_ready, given),                                    \
-        cmocka_unit_test_prestate(rd_conformance_capabilities, given),                             \
-        cmocka_unit_test_prestate(rd_conformance_failures, given),                                 \
+        cmocka_unit_test_prestate(rd_conformance_capabilities, given)
+/* For the others: `failures` and `server` must be given. */
+#define RD_CONFORMANCE_TESTS(given)                                                                \
+    RD_CONFORMANCE_LOCAL_TESTS(given), cmocka_unit_test_prestate(rd_conformance_failures, given),  \
         cmocka_unit_test_prestate(rd_conformance_server, given)
 
 #endif
