@@ -10,7 +10,7 @@ import time
 
 import pytest
 from conftest import SANITIZED
-from tools import Scripted, data_uri, metric, picture, png_of_size, request_lines, wait_for
+from tools import Scripted, data_uri, make_certificate, metric, picture, png_of_size, request_lines, wait_for
 
 PATH = "/image/flux/dev/t2i"
 PNG = picture(512, 512)
@@ -327,3 +327,89 @@ def test_a_large_output_streams_through(start_gateway):
             peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
         if not SANITIZED:
             assert peak < 30_000, f"peak of {peak} KiB: the picture was held in memory"
+
+
+# ---- health, TLS, keys ----
+
+def backend(server, name="box0"):
+    return next(b for b in server.get("/backends").json()["backends"] if b["name"] == name)
+
+
+def ready(server):
+    return backend(server)["why"] is None
+
+
+def within_2s(what, condition):
+    started = time.monotonic()
+    wait_for(what, condition, seconds=30 if SANITIZED else 2)
+    print(f"{what} after {time.monotonic() - started:.2f} s")
+
+
+def test_health_takes_it_out_of_rotation_and_back(start_gateway):
+    """By its own path; a request is not needed to notice, and none is sent to it meanwhile."""
+    state = {"status": 200}
+
+    def script(request):
+        if request.method == "GET":
+            request.answer(state["status"], b"", "text/plain")
+        else:
+            request.answer(200, PNG)
+    with Scripted(script) as engine:
+        server = start_gateway(config=config(engine.port, more=", health: /alive"))
+        wait_for("it is ready", lambda: ready(server))
+        assert ask(server).status_code == 200
+        state["status"] = 500
+        within_2s("out of rotation", lambda: not ready(server))
+        assert backend(server)["why"] == f"GET http://127.0.0.1:{engine.port}/alive: answered 500, not 200"
+        within_2s("refused", lambda: ask(server).status_code == 503)
+        posts = sum(r.method == "POST" for r in engine.requests)
+        assert [ask(server).status_code for _ in range(3)] == [503] * 3
+        assert sum(r.method == "POST" for r in engine.requests) == posts
+        state["status"] = 200
+        within_2s("back in rotation", lambda: ask(server).status_code == 200)
+
+
+def test_a_killed_engine_is_noticed_and_found_again(start_gateway):
+    engine = Scripted(lambda request: request.answer(200, PNG))
+    server = start_gateway(config=config(engine.port))
+    wait_for("it is ready", lambda: ready(server))
+    engine.close()
+    within_2s("out of rotation", lambda: not ready(server))
+    assert "cannot connect" in backend(server)["why"]
+    with Scripted(lambda request: request.answer(200, PNG), port=engine.port):
+        within_2s("back in rotation", lambda: ready(server))
+        wait_for("it serves", lambda: ask(server).status_code == 200)
+
+
+def test_tls_and_a_key(start_gateway, tmp_path):
+    certificate = make_certificate(tmp_path, "127.0.0.1")
+    key = tmp_path / "engine.key"
+    key.write_text("s3cret-of-the-engine\nnot this line\n", encoding="ascii")
+    with Scripted(lambda request: request.answer(200, PNG), certificate=certificate) as engine:
+        text = config(engine.port, more=f", ca_file: {certificate[0]}, key_file: {key}").replace("http://", "https://")
+        server = start_gateway(config=text)
+        wait_for("it is ready", lambda: ready(server))
+        assert ask(server).status_code == 200
+        assert engine.requests[0].headers["authorization"] == "Bearer s3cret-of-the-engine"
+        assert "s3cret" not in server.log() and "s3cret" not in server.get("/backends").text
+
+
+def test_a_certificate_that_nobody_vouches_for(start_gateway, tmp_path):
+    certificate = make_certificate(tmp_path, "127.0.0.1")
+    with Scripted(lambda request: request.answer(200, PNG), certificate=certificate) as engine:
+        server = start_gateway(config=config(engine.port).replace("http://", "https://"))
+        wait_for("it says why", lambda: "certificate is not valid" in (backend(server)["why"] or ""))
+        assert ask(server).status_code in (502, 503)
+        assert not engine.requests
+        engine.problems.clear()  # handshakes that failed
+
+
+@pytest.mark.parametrize("text, words", [
+    ("", "must be a key"), ("two words", "must be a key"), (None, "cannot open key_file")])
+def test_a_key_file_that_is_none(start_gateway, tmp_path, text, words):
+    key = tmp_path / "engine.key"
+    if text is not None:
+        key.write_text(text, encoding="ascii")
+    with pytest.raises(RuntimeError) as refused:
+        start_gateway(config=config(9, more=f", key_file: {key}"))
+    assert words in str(refused.value) and str(key) in str(refused.value)
