@@ -311,8 +311,8 @@ MISFITS = [({"seed": None}, "input seed"), ({"steps": "INT64"}, "input steps"),
            ({"prompt": "BYTES, shape: [1, 1]"}, "input prompt")]
 
 
-@pytest.mark.parametrize("protocol,change,words", [("http", *misfit) for misfit in MISFITS] + [
-    ("grpc", *misfit) for misfit in MISFITS[1:]])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("change,words", MISFITS)
 def test_a_mapping_that_does_not_fit_is_told(triton, start_gateway, protocol, change, words):
     text = config([url_of(triton, protocol)], (FILE,), mappings=mapping(FILE, **change))
     server = front(start_gateway, text, ready=())

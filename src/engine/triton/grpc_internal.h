@@ -225,6 +225,9 @@ struct rd_grpc_probe {
     struct rd_buf answer;
     const struct rd_grpc_question *question;
     struct rd_grpc_model *model; /* NULL: of the server */
+    /* What ModelConfig said of the model, until its metadata came; NULL: the server has no such
+     * method. inference.pb-c.h has it. */
+    struct Inference__ModelConfigResponse *config;
 };
 
 struct rd_grpc_prober {

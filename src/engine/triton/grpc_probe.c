@@ -2,7 +2,8 @@
  *
  * Health. On a connection of its own the prober asks a round of questions, one after the other, a
  * second after the last round when all was well and a quarter of one when it was not: is the server
- * live, is it ready, is each model ready; once for each connection, does the model fit its mapping;
+ * live, is it ready, is each model ready; once for each connection, does the model fit its mapping
+ * (the metadata tells names, datatypes and shapes, Triton's ModelConfig which inputs are optional);
  * and while runs happen, how long requests waited in the server's queue. None of it makes a model
  * work.
  *
@@ -116,7 +117,45 @@ static rd_err take_model(struct rd_grpc_probe *probe, const uint8_t *message, si
 
 enum { METADATA_TENSORS_MAX = 128 };
 
-static size_t describe(Inference__ModelMetadataResponse__TensorMetadata **from, size_t count,
+static void forget_config(struct rd_grpc_probe *probe)
+{
+    if (probe->config != NULL) {
+        inference__model_config_response__free_unpacked(probe->config, NULL);
+        probe->config = NULL;
+    }
+}
+
+static rd_err ask_config(struct rd_grpc_probe *probe)
+{
+    Inference__ModelConfigRequest request;
+    forget_config(probe);
+    inference__model_config_request__init(&request);
+    request.name = name_of(probe);
+    request.version = version_of(probe);
+    return rd_grpc_request_message(&probe->request, &request.base);
+}
+
+static rd_err take_config(struct rd_grpc_probe *probe, const uint8_t *message, size_t len,
+                          struct rd_why *why)
+{
+    probe->config = inference__model_config_response__unpack(NULL, len, message);
+    return probe->config != NULL ? RD_OK : no_message(why);
+}
+
+/* Unknown counts as optional: then nothing is claimed to be missing. */
+static bool is_optional(const struct rd_grpc_probe *probe, const char *name)
+{
+    const Inference__ModelConfig *config = probe->config == NULL ? NULL : probe->config->config;
+    for (size_t i = 0; config != NULL && i < config->n_input; i++) {
+        if (strcmp(config->input[i]->name, name) == 0) {
+            return config->input[i]->optional;
+        }
+    }
+    return true;
+}
+
+static size_t describe(const struct rd_grpc_probe *probe,
+                       Inference__ModelMetadataResponse__TensorMetadata **from, size_t count,
                        struct rd_tensor_info *out)
 {
     count = count < METADATA_TENSORS_MAX ? count : METADATA_TENSORS_MAX;
@@ -125,7 +164,7 @@ static size_t describe(Inference__ModelMetadataResponse__TensorMetadata **from, 
                                          .datatype = from[i]->datatype,
                                          .shape = from[i]->shape,
                                          .rank = from[i]->n_shape,
-                                         .optional = true}; /* ModelMetadata does not tell */
+                                         .optional = is_optional(probe, from[i]->name)};
     }
     return count;
 }
@@ -146,11 +185,12 @@ static rd_err take_metadata(struct rd_grpc_probe *probe, const uint8_t *message,
         .versions_count = answer->n_versions,
         .inputs = inputs,
         .outputs = outputs,
-        .inputs_count = describe(answer->inputs, answer->n_inputs, inputs),
-        .outputs_count = describe(answer->outputs, answer->n_outputs, outputs),
+        .inputs_count = describe(probe, answer->inputs, answer->n_inputs, inputs),
+        .outputs_count = describe(probe, answer->outputs, answer->n_outputs, outputs),
     };
     rd_err err = rd_mapping_check_server(probe->model->mapping, &metadata, why);
     probe->model->checked = err == RD_OK;
+    forget_config(probe);
     inference__model_metadata_response__free_unpacked(answer, NULL);
     return err;
 }
@@ -192,6 +232,7 @@ static const struct rd_grpc_question questions[] = {
     {"ServerLive", false, true, NULL, ask_live, take_live},
     {"ServerReady", false, true, NULL, ask_live, take_ready},
     {"ModelReady", true, true, NULL, ask_model, take_model},
+    {"ModelConfig", true, false, is_unchecked, ask_config, take_config},
     {"ModelMetadata", true, true, is_unchecked, ask_model, take_metadata},
     {"ModelStatistics", true, false, is_running, ask_model, take_statistics},
 };
@@ -326,6 +367,7 @@ void rd_grpc_prober_init(struct rd_grpc_prober *prober, struct rd_grpc_driver *d
 void rd_grpc_prober_done(struct rd_grpc_prober *prober)
 {
     rd_grpc_request_done(&prober->probe.request);
+    forget_config(&prober->probe);
     rd_buf_done(&prober->probe.answer);
 }
 
