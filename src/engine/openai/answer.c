@@ -128,10 +128,10 @@ static rd_err on_text(void *ctx, enum rd_openai_field field, const char *text, s
         }
         break;
     case RD_OPENAI_ERROR_CODE:
-        keep(a->code, sizeof a->code, text, len);
+        rd_http_sanitise(text, len, a->code, sizeof a->code);
         break;
     case RD_OPENAI_ERROR_TYPE:
-        keep(a->type, sizeof a->type, text, len);
+        rd_http_sanitise(text, len, a->type, sizeof a->type);
         break;
     case RD_OPENAI_TYPE:
         keep(a->event_type, sizeof a->event_type, text, len);

@@ -85,6 +85,7 @@ static rd_err openai_begin(struct rd_http_run *run)
     state->output = 0;
     state->plain = false;
     state->why.text[0] = '\0';
+    state->answer.code[0] = state->answer.type[0] = '\0'; /* of another run */
     state->video[0] = '\0';
     state->working = false;
     state->poll_failures = 0;
@@ -100,11 +101,24 @@ static rd_err openai_begin(struct rd_http_run *run)
     return len >= 0 && (size_t)len < sizeof state->model ? RD_OK : RD_ERR_TOO_LARGE;
 }
 
+unsigned rd_openai_policy(const struct rd_openai_answer *answer)
+{
+    static const char *const words[] = {"policy", "moderation", "safety", "nsfw"};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        if (strcasestr(answer->code, words[i]) != NULL ||
+            strcasestr(answer->type, words[i]) != NULL) {
+            return (unsigned)RD_HTTP_FINAL | (unsigned)RD_HTTP_FAULTLESS;
+        }
+    }
+    return 0;
+}
+
 rd_err rd_openai_failed(struct rd_http_run *run, rd_err err)
 {
     struct rd_openai_run *state = run->state;
-    unsigned flags =
-        err == RD_ERR_INVALID_REQUEST ? (unsigned)RD_HTTP_FINAL | (unsigned)RD_HTTP_FAULTLESS : 0;
+    unsigned flags = err == RD_ERR_INVALID_REQUEST
+                         ? (unsigned)RD_HTTP_FINAL | (unsigned)RD_HTTP_FAULTLESS
+                         : rd_openai_policy(&state->answer);
     return state->why.text[0] == '\0' ? err : rd_http_fail(run, err, flags, "%s", state->why.text);
 }
 
@@ -211,7 +225,8 @@ static rd_err no_picture(struct rd_http_run *run, struct rd_http_next *next)
         next->again = true;
         return RD_OK;
     }
-    return rd_http_fail(run, RD_ERR_BACKEND_FAILED, 0, "the engine's answer holds no picture%s%s",
+    return rd_http_fail(run, RD_ERR_BACKEND_FAILED, rd_openai_policy(answer),
+                        "the engine's answer holds no picture%s%s",
                         answer->error[0] != '\0' ? ": " : "", answer->error);
 }
 
@@ -248,18 +263,6 @@ static bool openai_slow(const struct rd_http_run *run, bool end)
 
 /* ---- refusals ---- */
 
-bool rd_openai_is_policy(const struct rd_openai_answer *answer)
-{
-    static const char *const words[] = {"policy", "moderation", "safety", "nsfw"};
-    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
-        if (strcasestr(answer->code, words[i]) != NULL ||
-            strcasestr(answer->type, words[i]) != NULL) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* The server's own words, out of its JSON, for the log. */
 static void read_refusal(struct rd_openai_answer *answer, struct rd_http_refusal *refusal)
 {
@@ -275,32 +278,38 @@ static void read_refusal(struct rd_openai_answer *answer, struct rd_http_refusal
         (void)rd_why_set(&refusal->why, refusal->err, "the engine answered %ld: %.300s%s%s%s%s",
                          refusal->status, answer->error, answer->code[0] != '\0' ? " (" : "",
                          answer->code, answer->code[0] != '\0' ? ")" : "",
-                         rd_openai_is_policy(answer) ? "" : hint);
+                         rd_openai_policy(answer) != 0 ? "" : hint);
     }
 }
 
 static void openai_refused(struct rd_http_run *run, struct rd_http_refusal *refusal)
 {
     struct rd_openai_run *state = run->state;
+    bool policy = false;
     if (refusal->status != 0) {
         read_refusal(&state->answer, refusal);
-        if (refusal->status < 500 && rd_openai_is_policy(&state->answer)) {
+        policy = rd_openai_policy(&state->answer) != 0;
+        if (refusal->status < 500 && policy) {
             refusal->final = true;
             refusal->faultless = true;
         }
     }
     if (state->stage == RD_OPENAI_POLL) {
         rd_openai_video_refused(state, refusal);
-    } else if (state->stage == RD_OPENAI_ASK && state->request.stream &&
+    } else if (state->stage == RD_OPENAI_ASK && state->request.stream && !policy &&
                (refusal->status == 400 || refusal->status == 422)) {
         state->plain = true; /* perhaps it was that: the same without */
         refusal->again = true;
     }
 }
 
+/* The run is over; its large buffers do not wait in the pool for another. */
 static void openai_report(struct rd_http_run *run, rd_err err, struct rd_engine_report *report)
 {
-    const struct rd_openai_run *state = run->state;
+    struct rd_openai_run *state = run->state;
+    rd_buf_done(&state->request.mask);
+    rd_buf_done(&state->answer.preview);
+    rd_buf_done(&state->answer.picture.gathered);
     if (err == RD_OK && state->tellers == run->job->generation->count) {
         report->device_ns = state->told_ns;
         report->source = RD_DEVICE_TIME_ENGINE;

@@ -86,7 +86,8 @@ bool rd_openai_video_abandon(struct rd_http_run *run, struct rd_http_request *re
 
 /* openai.c: `err` with the words in state->why, if there are any, as the run's failure. */
 rd_err rd_openai_failed(struct rd_http_run *run, rd_err err);
-/* True when a code or type of OpenAI's errors says that the prompt or picture is not allowed. */
-bool rd_openai_is_policy(const struct rd_openai_answer *answer);
+/* A code or type of OpenAI's errors says that the prompt or picture is not allowed: FINAL and
+ * FAULTLESS, for rd_http_fail(); else 0. */
+unsigned rd_openai_policy(const struct rd_openai_answer *answer);
 
 #endif

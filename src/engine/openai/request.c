@@ -271,7 +271,9 @@ static void put_common(struct writer *w, const struct rd_openai_request *r)
     (void)snprintf(size, sizeof size, "%ux%u", g->format->width, g->format->height);
     put_text(w, "model", r->model);
     put_text(w, "size", size);
-    put_uint(w, "seed", rd_generation_seed(g, r->output));
+    /* LocalAI hands it on in 31 bits and a sign, and below zero means any. */
+    uint32_t seed = rd_generation_seed(g, r->output);
+    put_uint(w, "seed", servers[r->server].bar_in_prompt ? seed & 0x7fffffffu : seed);
     put_uint(w, servers[r->server].bar_in_prompt ? "step" : "num_inference_steps", g->steps);
     put_number(w, "guidance_scale", guidance_scale(g));
     put_number(w, "true_cfg_scale", g->cfg);

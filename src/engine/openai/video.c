@@ -43,10 +43,9 @@ static rd_err failed(struct rd_http_run *run)
 {
     struct rd_openai_run *state = run->state;
     const struct rd_openai_answer *answer = &state->answer;
-    unsigned flags =
-        rd_openai_is_policy(answer) ? (unsigned)RD_HTTP_FINAL | (unsigned)RD_HTTP_FAULTLESS : 0;
-    return rd_http_fail(run, RD_ERR_BACKEND_FAILED, flags, "the engine's video is '%s'%s%s",
-                        answer->status, answer->error[0] != '\0' ? ": " : "", answer->error);
+    return rd_http_fail(run, RD_ERR_BACKEND_FAILED, rd_openai_policy(answer),
+                        "the engine's video is '%s'%s%s", answer->status,
+                        answer->error[0] != '\0' ? ": " : "", answer->error);
 }
 
 static void tell_progress(struct rd_http_run *run, double progress)

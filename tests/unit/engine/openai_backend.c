@@ -352,6 +352,14 @@ static bool events_failed(int fd, const struct loopback_request *r)
                        r->body);
 }
 
+static bool events_refused(int fd, const struct loopback_request *r)
+{
+    return own_picture(fd, EVENTS,
+                       PARTIAL "event: error\ndata: {\"type\":\"error\",\"error\":{\"message\":"
+                               "\"not allowed\",\"code\":\"moderation_blocked\"}}\n\n",
+                       r->body);
+}
+
 static bool refuses_stream(int fd, const struct loopback_request *r)
 {
     if (wants_stream(r)) {
@@ -451,6 +459,7 @@ static const struct {
     {"events-unnamed", events_unnamed},
     {"events-without-end", events_without_end},
     {"events-failed", events_failed},
+    {"events-refused", events_refused},
     {"refuses-stream", refuses_stream},
     {"video-bad-id", submitted_badly},
 };

@@ -190,6 +190,7 @@ static void test_localai(void **state)
     json_t *json = make_json(&t2i, RD_OPENAI_LOCALAI, "/v1/images/generations");
     assert_string_equal(text_of(json, "prompt"), "a \"cat\"\n |dogs   </sd_cpp_extra_args>");
     assert_true(number_of(json, "step") == 25);
+    assert_true(number_of(json, "seed") == 2147483647.0);
     json_decref(json);
     struct rd_generation i2i = t2i;
     i2i.task = RD_TASK_I2I;

@@ -321,9 +321,11 @@ static void test_partial_pictures(void **state)
     }
     static const struct {
         const char *mode, *why;
-    } bad[] = {{"events-unnamed", "whether it is the last one"},
-               {"events-without-end", "holds no picture"},
-               {"events-failed", "the engine failed: out of memory"}};
+        bool faultless;
+    } bad[] = {{"events-unnamed", "whether it is the last one", false},
+               {"events-without-end", "holds no picture", false},
+               {"events-failed", "the engine failed: out of memory", false},
+               {"events-refused", "the engine failed: not allowed", true}};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         struct rd_engine *engine = open_with(bad[i].mode, NULL, 0);
         run_on(engine, &quick, 2, false, &recorder);
@@ -331,6 +333,8 @@ static void test_partial_pictures(void **state)
         if (strstr(recorder.why.text, bad[i].why) == NULL) {
             fail_msg("%s: %s", bad[i].mode, recorder.why.text);
         }
+        assert_int_equal(recorder.report.faultless, bad[i].faultless);
+        assert_int_equal(recorder.report.final, bad[i].faultless);
         recorder_done(&recorder);
         ops->close(engine);
     }
@@ -357,6 +361,14 @@ static void test_who_does_not_stream_is_asked_once(void **state)
         recorder_done(&recorder);
         ops->close(engine);
     }
+    /* A refused prompt is not tried again in another way. */
+    struct rd_engine *strict = open_with("policy", NULL, 0);
+    struct recorder refused;
+    unsigned earlier = posts();
+    run_on(strict, &quick, 1, false, &refused);
+    assert_int_equal(posts(), earlier + 1);
+    recorder_done(&refused);
+    ops->close(strict);
     /* Nothing is learned from a request that is refused either way. */
     struct rd_engine *engine = open_with("fastapi-error", NULL, 0);
     for (unsigned i = 0; i < 2; i++) {
