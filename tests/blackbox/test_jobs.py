@@ -190,6 +190,28 @@ def test_a_key_stands_for_one_job(start_gateway):
     assert submit(server, {**body, "seed": 1}, status=422, headers=key)["error"] == "idempotency_conflict"
 
 
+def test_a_known_key_comes_before_the_limits(start_gateway):
+    server = start_gateway(config="limits: {rate: 0, queue_depth: 1}\n"
+                                  "engines:\n  - {name: p, type: builtin, slots: 1, models: [builtin/plasma]}\n")
+    video = {"modality": "video", "family": "builtin", "model": "plasma", "task": "t2v", "format": "480p", "duration": 4,
+             "steps": 20, "prompt": "slow"}
+    slow = submit(server, video)["id"]
+    wait_for("the first to run", lambda: server.get(f"/jobs/{slow}", allow_redirects=False).json()["status"] == "running")
+    key = {"Idempotency-Key": "order-1"}
+    first = submit(server, JOB, headers=key)["id"]
+    for kw in ({}, {"headers": {"Idempotency-Key": "order-2"}}):
+        refused = server.post("/queue", json=JOB, **kw)
+        assert refused.status_code == 429 and refused.json()["error"] == "queue_full", refused.text
+        assert refused.headers["Retry-After"] == "1"
+    assert submit(server, JOB, headers=key)["id"] == first
+    assert submit(server, {**JOB, "seed": 1}, status=422, headers=key)["error"] == "idempotency_conflict"
+    refused = server.post("/image/builtin/plasma/t2i", json={"prompt": "a"}, headers={"Idempotency-Key": "order-3"})
+    assert refused.status_code == 429 and refused.json()["error"] == "queue_full"
+    listed = server.get("/jobs?status=running").json()
+    assert [job["id"] for job in listed["jobs"]] == [slow], listed
+    server.delete(f"/jobs/{slow}")
+
+
 def test_what_makes_no_job_takes_a_key_too(start_gateway):
     server = start_gateway()
     ask = {"content_type": "image/png", "bytes": 100}
