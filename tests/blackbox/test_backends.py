@@ -170,6 +170,25 @@ def test_a_job_goes_on_elsewhere(start_gateway):
         assert max(job["attempts"] for job in jobs) == 2 and {job["status"] for job in jobs} == {"complete"}
 
 
+def test_a_call_that_became_a_job_goes_on_elsewhere(start_gateway):
+    """It took longer than sync.wait, so it was answered with 202; then its backend failed."""
+    go = threading.Event()
+
+    def slow(request):
+        assert go.wait(60)
+        request.reset()
+    with Backend(slow) as bad, Backend(slow) as other:
+        server = start_gateway(config=config(bad, other, rest="sync: {wait: 100ms}\n"))
+        answer = ask(server)
+        assert answer.status_code == 202, answer.text
+        (other if bad.served else bad).act = None
+        go.set()
+        job = answer.json()["id"]
+        ended = wait_for("it ends", lambda: [row for row in server.get("/jobs").json()["jobs"]
+                                             if row["id"] == job and row["completed_at"]])[0]
+        assert (ended["status"], ended["attempts"]) == ("complete", 2) and bad.served == other.served == 1
+
+
 def test_the_breaker_opens_and_is_seen(start_gateway):
     """After ten runs, half of which failed, it gets none; metrics and `render backends` say so."""
     with Backend(lambda request: request.answer(500, b"CUDA error", "text/plain")) as bad, Backend() as good:
