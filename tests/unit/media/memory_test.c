@@ -18,6 +18,8 @@
 #include <libavcodec/avcodec.h>
 #include <webp/decode.h>
 
+#include "media/check.h"
+
 #if defined(__has_feature)
 #define HAS_FEATURE(x) __has_feature(x)
 #else
@@ -241,6 +243,49 @@ static void decoders(void **state)
     rd_image_done(&four);
 }
 
+static rd_err check(const void *context)
+{
+    const struct file *file = context;
+    struct rd_image_info info;
+    struct rd_media_check *check = NULL;
+    struct rd_why why = {.text = ""};
+    RD_TRY(rd_image_probe(file->bytes.data, file->bytes.len, &info, NULL));
+    const struct rd_media_expected expected = {info.media, info.width, info.height};
+    RD_TRY(rd_media_check_new(&expected, &check));
+    rd_err err = RD_OK;
+    for (size_t at = 0; at < file->bytes.len && err == RD_OK; at += 50) {
+        size_t part = file->bytes.len - at < 50 ? file->bytes.len - at : 50;
+        err = rd_media_check_feed(check, file->bytes.data + at, part, &why);
+    }
+    err = err == RD_OK ? rd_media_check_finish(check, &why) : err;
+    rd_media_check_free(check);
+    made = 0;
+    return err;
+}
+
+static void checks(void **state)
+{
+    (void)state;
+    static const uint8_t palette[9] = {1, 2, 3, 4, 5, 6, 7, 8, 9}; /* not all that two bits reach */
+    struct png_spec png = {21, 13, 3, 2, 1, NULL, palette, NULL, 3, 0};
+    struct rd_image three = picture_painted(40, 24, 3, 1);
+    struct file file = {.channels = 3};
+    rd_buf_init(&file.bytes, PICTURES_BUF_MAX);
+    sample_png(&png, &file.bytes);
+    sweep("check png", check, &file, 4);
+    for (int progressive = 0; progressive < 2; progressive++) {
+        struct jpeg_spec jpeg = {&three, 3, 80, progressive, 1, 0, NULL, 0};
+        rd_buf_reset(&file.bytes);
+        sample_jpeg(&jpeg, &file.bytes);
+        sweep("check jpeg", check, &file, 4);
+    }
+    rd_buf_reset(&file.bytes);
+    assert_int_equal(rd_image_encode(&three, RD_MEDIA_WEBP, 80, &file.bytes), RD_OK);
+    sweep("check webp", check, &file, 3);
+    rd_buf_done(&file.bytes);
+    rd_image_done(&three);
+}
+
 /* libwebp before 1.4.0 (Debian 12) frees what it has not initialised when an allocation of its VP8L
  * decoder fails, and so crashes; see webmproject/libwebp pull request 12. There is nothing to do
  * about that from here, so there only the allocation of our pixels is failed. */
@@ -415,7 +460,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(decoders),    cmocka_unit_test(webp_decoder), cmocka_unit_test(encoders),
         cmocka_unit_test(resizing),    cmocka_unit_test(videos),       cmocka_unit_test(bombs),
-        cmocka_unit_test(most_memory),
+        cmocka_unit_test(most_memory), cmocka_unit_test(checks),
     };
     return cmocka_run_group_tests_name("media/memory", tests, NULL, NULL);
 }
