@@ -3,9 +3,9 @@
  * Health. On a connection of its own the prober asks a round of questions, one after the other, a
  * second after the last round when all was well and a quarter of one when it was not: is the server
  * live, is it ready, is each model ready; once for each connection, does the model fit its mapping
- * (the metadata tells names, datatypes and shapes, Triton's ModelConfig which inputs are optional);
- * and while runs happen, how long requests waited in the server's queue. None of it makes a model
- * work.
+ * (the metadata tells names, datatypes and shapes, Triton's ModelConfig which inputs are optional,
+ * and decoupled models); and while runs happen, how long requests waited in the server's queue.
+ * None of it makes a model work.
  *
  * The first bad answer ends the round: not ready, in words. An answer that does not come within
  * RD_GRPC_PROBE_MS counts as bad, and the connection is replaced, since a probe's silence says that
@@ -154,6 +154,13 @@ static bool is_optional(const struct rd_grpc_probe *probe, const char *name)
     return true;
 }
 
+static bool is_decoupled(const struct rd_grpc_probe *probe)
+{
+    const Inference__ModelConfig *config = probe->config == NULL ? NULL : probe->config->config;
+    return config != NULL && config->model_transaction_policy != NULL &&
+           config->model_transaction_policy->decoupled;
+}
+
 static size_t describe(const struct rd_grpc_probe *probe,
                        Inference__ModelMetadataResponse__TensorMetadata **from, size_t count,
                        struct rd_tensor_info *out)
@@ -187,6 +194,7 @@ static rd_err take_metadata(struct rd_grpc_probe *probe, const uint8_t *message,
         .outputs = outputs,
         .inputs_count = describe(probe, answer->inputs, answer->n_inputs, inputs),
         .outputs_count = describe(probe, answer->outputs, answer->n_outputs, outputs),
+        .decoupled = is_decoupled(probe),
     };
     rd_err err = rd_mapping_check_server(probe->model->mapping, &metadata, why);
     probe->model->checked = err == RD_OK;

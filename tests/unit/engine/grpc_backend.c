@@ -415,10 +415,11 @@ void grpc_backend_stop(void)
 
 void grpc_backend_reset(void)
 {
-    atomic_bool *switches[] = {&grpc_backend.not_live,      &grpc_backend.not_ready,
-                               &grpc_backend.model_missing, &grpc_backend.wrong_metadata,
-                               &grpc_backend.silent,        &grpc_backend.plain,
-                               &grpc_backend.mute,          &grpc_backend.no_alpn};
+    atomic_bool *switches[] = {
+        &grpc_backend.not_live,       &grpc_backend.not_ready,      &grpc_backend.model_missing,
+        &grpc_backend.wrong_metadata, &grpc_backend.silent,         &grpc_backend.plain,
+        &grpc_backend.mute,           &grpc_backend.no_alpn,        &grpc_backend.no_config,
+        &grpc_backend.more_inputs,    &grpc_backend.decoupled_model};
     for (size_t i = 0; i < sizeof switches / sizeof switches[0]; i++) {
         atomic_store(switches[i], false);
     }

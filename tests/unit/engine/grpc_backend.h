@@ -19,6 +19,7 @@ enum { GRPC_BACKEND_PICTURE = 70000, GRPC_BACKEND_TEXT = 4096 };
 struct grpc_backend {
     /* switches */
     atomic_bool not_live, not_ready, model_missing, wrong_metadata, silent; /* probes' answers */
+    atomic_bool no_config, more_inputs, decoupled_model;
     atomic_bool plain;       /* answers with HTTP/1.1 text to whatever comes */
     atomic_bool mute;        /* accepts, and says nothing */
     atomic_bool no_alpn;     /* TLS without ALPN */

@@ -333,22 +333,41 @@ static void test_not_live_and_not_ready(void **state)
     }
 }
 
-static void test_metadata_is_compared(void **state)
+/* The server's model is compared with the mapping before it counts as ready; which inputs it cannot
+ * do without only Triton's ModelConfig tells. */
+static void test_model_is_compared(void **state)
 {
     (void)state;
-    atomic_store(&grpc_backend.wrong_metadata, true);
+    static const struct {
+        atomic_bool *flag;
+        const char *why;
+    } cases[] = {
+        {&grpc_backend.wrong_metadata, "input seed"},
+        {&grpc_backend.more_inputs, "steps"},
+        {&grpc_backend.decoupled_model, "the model is decoupled; write decoupled: true"},
+    };
     struct rd_engine_config config = CONFIG(unary_list);
-    struct rd_engine *engine = open_config(&config);
     struct rd_engine_health health;
-    uint64_t until = rd_clock_mono_ns() + (uint64_t)5 * 1000000000;
-    do {
-        (void)usleep(1000);
-        rd_engine_triton_grpc_ops.health(engine, &health);
-        assert_false(health.ready);
-    } while (strstr(health.why, "ModelMetadata") == NULL && rd_clock_mono_ns() < until);
-    assert_non_null(strstr(health.why, "seed"));
-    assert_non_null(strstr(health.why, "FP32"));
-    atomic_store(&grpc_backend.wrong_metadata, false);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        grpc_backend_reset();
+        atomic_store(cases[i].flag, true);
+        struct rd_engine *engine = open_config(&config);
+        uint64_t until = rd_clock_mono_ns() + (uint64_t)5 * 1000000000;
+        do {
+            (void)usleep(1000);
+            rd_engine_triton_grpc_ops.health(engine, &health);
+            assert_false(health.ready);
+        } while (strstr(health.why, "ModelMetadata") == NULL && rd_clock_mono_ns() < until);
+        if (strstr(health.why, cases[i].why) == NULL) {
+            fail_msg("%s", health.why);
+        }
+        atomic_store(cases[i].flag, false);
+        wait_health(engine, true, 2000, &health);
+        rd_engine_triton_grpc_ops.close(engine);
+    }
+    atomic_store(&grpc_backend.no_config, true);
+    atomic_store(&grpc_backend.more_inputs, true);
+    struct rd_engine *engine = open_config(&config);
     wait_health(engine, true, 2000, &health);
     rd_engine_triton_grpc_ops.close(engine);
 }
@@ -495,7 +514,7 @@ int main(void)
         TEST(test_config_refused),
         TEST(test_health_follows_the_server),
         TEST(test_not_live_and_not_ready),
-        TEST(test_metadata_is_compared),
+        TEST(test_model_is_compared),
         TEST(test_restart),
         TEST(test_queue_time),
         TEST(test_tls),

@@ -445,36 +445,53 @@ static void answer_packed(struct stream *stream, const ProtobufCMessage *packed)
     free(message.data);
 }
 
+/* prompt and seed, and with `more_inputs` one that a mapping does not have. */
 static void answer_metadata(struct stream *stream)
 {
     typedef Inference__ModelMetadataResponse__TensorMetadata tensor;
-    char names[3][8] = {"prompt", "seed", "image"}, types[3][8] = {"BYTES", "INT64", "BYTES"};
-    tensor tensors[3], *inputs[2] = {&tensors[0], &tensors[1]}, *outputs[2] = {&tensors[2]};
+    static const char *const names[] = {"prompt", "seed", "steps", "image", "progress"};
+    static const char *const types[] = {"BYTES", "INT64", "INT32", "BYTES", "FP32"};
+    tensor tensors[5], *at[5];
     int64_t one = 1;
-    if (atomic_load(&grpc_backend.wrong_metadata)) {
-        memcpy(types[1], "FP32", 5);
-    }
-    for (unsigned i = 0; i < 3; i++) {
+    bool wrong = atomic_load(&grpc_backend.wrong_metadata);
+    for (unsigned i = 0; i < 5; i++) {
         inference__model_metadata_response__tensor_metadata__init(&tensors[i]);
-        tensors[i].name = names[i];
-        tensors[i].datatype = types[i];
+        tensors[i].name = (char *)(uintptr_t)names[i];
+        tensors[i].datatype = (char *)(uintptr_t)(wrong && i == 1 ? "FP32" : types[i]);
         tensors[i].shape = &one;
         tensors[i].n_shape = 1;
+        at[i] = &tensors[i];
     }
-    Inference__ModelMetadataResponse__TensorMetadata progress;
-    inference__model_metadata_response__tensor_metadata__init(&progress);
-    char progress_name[] = "progress", progress_type[] = "FP32";
-    progress.name = progress_name;
-    progress.datatype = progress_type;
-    progress.shape = &one;
-    progress.n_shape = 1;
-    outputs[1] = &progress;
     Inference__ModelMetadataResponse answer;
     inference__model_metadata_response__init(&answer);
-    answer.inputs = inputs;
-    answer.n_inputs = 2;
-    answer.outputs = outputs;
+    answer.inputs = at;
+    answer.n_inputs = atomic_load(&grpc_backend.more_inputs) ? 3 : 2;
+    answer.outputs = at + 3;
     answer.n_outputs = 2;
+    answer_packed(stream, &answer.base);
+}
+
+/* The same inputs, none of them optional; decoupled where the switch says so. */
+static void answer_config(struct stream *stream)
+{
+    static const char *const names[] = {"prompt", "seed", "steps"};
+    Inference__ModelInput inputs[3], *at[3];
+    Inference__ModelTransactionPolicy policy;
+    Inference__ModelConfig config;
+    Inference__ModelConfigResponse answer;
+    inference__model_transaction_policy__init(&policy);
+    inference__model_config__init(&config);
+    inference__model_config_response__init(&answer);
+    for (unsigned i = 0; i < 3; i++) {
+        inference__model_input__init(&inputs[i]);
+        inputs[i].name = (char *)(uintptr_t)names[i];
+        at[i] = &inputs[i];
+    }
+    policy.decoupled = atomic_load(&grpc_backend.decoupled_model);
+    config.input = at;
+    config.n_input = 3;
+    config.model_transaction_policy = &policy;
+    answer.config = &config;
     answer_packed(stream, &answer.base);
 }
 
@@ -513,6 +530,8 @@ void grpc_answer_probe(struct stream *stream, const char *method)
         answer_bool(stream, !atomic_load(&grpc_backend.model_missing));
     } else if (strcmp(method, "ModelMetadata") == 0) {
         answer_metadata(stream);
+    } else if (strcmp(method, "ModelConfig") == 0 && !atomic_load(&grpc_backend.no_config)) {
+        answer_config(stream);
     } else if (strcmp(method, "ModelStatistics") == 0) {
         answer_statistics(stream);
     } else {
