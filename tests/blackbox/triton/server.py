@@ -212,6 +212,17 @@ class Triton:
         except ProcessLookupError:
             pass
 
+    @staticmethod
+    def wait_gone(group):
+        """Until nobody is left who could write into /dev/shm. They are dead already; somebody has to reap them."""
+        until = time.monotonic() + STOP_SECONDS
+        while time.monotonic() < until:
+            try:
+                os.killpg(group, 0)
+            except (ProcessLookupError, PermissionError):
+                return
+            time.sleep(0.01)
+
     def end(self, how, seconds):
         if self.process is None:
             return
@@ -223,6 +234,7 @@ class Triton:
                 pass
         self.signal_all(signal.SIGKILL)  # also what a model left behind
         self.process.wait()
+        self.wait_gone(self.process.pid)
         self.process = None
         for left in pathlib.Path("/dev/shm").glob(f"{self.shm}*"):
             left.unlink(missing_ok=True)
