@@ -5,8 +5,7 @@
  *
  * The path of a value is kept as text: "data[].b64_json". A container remembers how long the path
  * was at its own place, so that leaving a member means cutting the path; one that does not fit
- * makes everything below it unwanted. Base64 is decoded with a table: libsodium's decoder takes
- * constant time for secrets, 7 ms for a megabyte, and a picture is no secret. */
+ * makes everything below it unwanted. */
 #include "engine/openai/stream.h"
 
 #include <inttypes.h>
@@ -94,140 +93,18 @@ static enum rd_openai_field field_here(const struct rd_openai_stream *s)
     return RD_OPENAI_NONE;
 }
 
-/* ---- base64 ---- */
-
-#define BAD 0xff
-static const uint8_t *digits(void)
-{
-    static const uint8_t table[256] = {
-#define ROW BAD, BAD, BAD, BAD, BAD, BAD, BAD, BAD, BAD, BAD, BAD, BAD, BAD, BAD, BAD, BAD
-        ROW, ROW, BAD, BAD, BAD, BAD, BAD, BAD, BAD, BAD, BAD, BAD, BAD, 62,  BAD, BAD, BAD, 63,
-        52,  53,  54,  55,  56,  57,  58,  59,  60,  61,  BAD, BAD, BAD, BAD, BAD, BAD, BAD, 0,
-        1,   2,   3,   4,   5,   6,   7,   8,   9,   10,  11,  12,  13,  14,  15,  16,  17,  18,
-        19,  20,  21,  22,  23,  24,  25,  BAD, BAD, BAD, BAD, BAD, BAD, 26,  27,  28,  29,  30,
-        31,  32,  33,  34,  35,  36,  37,  38,  39,  40,  41,  42,  43,  44,  45,  46,  47,  48,
-        49,  50,  51,  BAD, BAD, BAD, BAD, BAD, ROW, ROW, ROW, ROW, ROW, ROW, ROW, ROW,
-#undef ROW
-    };
-    return table;
-}
-
-/* Hands on the bytes that wait. */
-static rd_err bytes_flush(struct rd_openai_stream *s)
-{
-    size_t len = s->bytes_len;
-    s->bytes_len = 0;
-    return len == 0 ? RD_OK : s->events.bytes(s->events.ctx, s->bytes, len);
-}
-
-/* One quantum, which may be padded: then it is the last. False: it is no base64. */
-static bool take_quantum(struct rd_openai_stream *s, const char *text)
-{
-    const uint8_t *digit = digits();
-    unsigned pads = text[3] != '=' ? 0 : text[2] != '=' ? 1 : 2;
-    uint32_t value = 0;
-    for (unsigned i = 0; i < 4; i++) {
-        uint8_t d = i < 4 - pads ? digit[(unsigned char)text[i]] : 0;
-        if (d == BAD) {
-            return false;
-        }
-        value = value << 6 | d;
-    }
-    if (s->padded || (value & (pads == 2 ? 0xffffu : pads == 1 ? 0xffu : 0)) != 0) {
-        return false; /* something behind the end, or bits that would be lost */
-    }
-    s->padded = pads > 0;
-    uint8_t *out = s->bytes + s->bytes_len;
-    out[0] = (uint8_t)(value >> 16);
-    out[1] = (uint8_t)(value >> 8);
-    out[2] = (uint8_t)value;
-    s->bytes_len += 3 - pads;
-    return true;
-}
-
-/* As many plain quanta as there are and fit: nearly all of a picture comes through here. */
-static size_t take_quanta(struct rd_openai_stream *s, const char *data, size_t len)
-{
-    const uint8_t *digit = digits();
-    const unsigned char *in = (const unsigned char *)data;
-    uint8_t *out = s->bytes + s->bytes_len;
-    size_t room = (sizeof s->bytes - s->bytes_len) / 3;
-    size_t most = s->padded ? 0 : len / 4 < room ? len / 4 : room;
-    size_t done = 0;
-    for (; done < most; done++, in += 4, out += 3) {
-        uint8_t a = digit[in[0]], b = digit[in[1]], c = digit[in[2]], d = digit[in[3]];
-        if (((a | b | c | d) & 0xc0) != 0) {
-            break; /* padding, or wrong: take_quantum() knows */
-        }
-        out[0] = (uint8_t)(a << 2 | b >> 4);
-        out[1] = (uint8_t)(b << 4 | c >> 2);
-        out[2] = (uint8_t)(c << 6 | d);
-    }
-    s->bytes_len += 3 * done;
-    return 4 * done;
-}
-
-/* The quantum that came in pieces. What was decoded before a fault is handed on before it is told.
- */
-static rd_err take_carried(struct rd_openai_stream *s, struct rd_why *why)
-{
-    s->quantum_len = 0;
-    if (take_quantum(s, s->quantum)) {
-        return RD_OK;
-    }
-    RD_TRY(bytes_flush(s));
-    return rd_why_set(why, RD_ERR_BACKEND_FAILED,
-                      "the engine's picture is not base64 (before byte %" PRIu64 " of its answer)",
-                      s->offset);
-}
-
-/* All of `data` that is plain base64, the rest of a quantum that was begun included. */
-static rd_err take_plain(struct rd_openai_stream *s, const char *data, size_t len, size_t *ret_used,
-                         struct rd_why *why)
-{
-    size_t at = 0;
-    while (s->quantum_len > 0 && !s->padded && at < len &&
-           digits()[(unsigned char)data[at]] != BAD) {
-        s->quantum[s->quantum_len++] = data[at++];
-        if (s->quantum_len == sizeof s->quantum) {
-            RD_TRY(take_carried(s, why));
-        }
-    }
-    size_t used = 1;
-    while (s->quantum_len == 0 && used > 0) {
-        if (s->bytes_len + 3 > sizeof s->bytes) {
-            RD_TRY(bytes_flush(s));
-        }
-        used = take_quanta(s, data + at, len - at);
-        at += used;
-    }
-    *ret_used = at;
-    return RD_OK;
-}
-
-/* Base64 of a picture, whatever it is. */
-static rd_err take_base64(struct rd_openai_stream *s, const char *data, size_t len,
-                          struct rd_why *why)
-{
-    while (len > 0) {
-        if (s->bytes_len + 3 > sizeof s->bytes) {
-            RD_TRY(bytes_flush(s));
-        }
-        size_t used = s->quantum_len == 0 ? take_quanta(s, data, len) : 0;
-        if (used == 0) {
-            s->quantum[s->quantum_len++] = *data;
-            used = 1;
-        }
-        data += used;
-        len -= used;
-        if (s->quantum_len == sizeof s->quantum) {
-            RD_TRY(take_carried(s, why));
-        }
-    }
-    return bytes_flush(s);
-}
-
 /* ---- strings ---- */
+
+/* The words for base64 that is none; other errors are the events' own. */
+static rd_err base64_err(const struct rd_openai_stream *s, rd_err err, struct rd_why *why)
+{
+    return err == RD_OK || !s->base64.bad
+               ? err
+               : rd_why_set(why, err,
+                            "the engine's picture is not base64 (before byte %" PRIu64
+                            " of its answer)",
+                            s->offset);
+}
 
 /* Characters of the present string, escapes resolved. */
 static rd_err put(struct rd_openai_stream *s, const char *data, size_t len, struct rd_why *why)
@@ -243,7 +120,7 @@ static rd_err put(struct rd_openai_stream *s, const char *data, size_t len, stru
         s->text_len += take;
         return RD_OK;
     }
-    return take_base64(s, data, len, why);
+    return base64_err(s, rd_openai_base64_take(&s->base64, data, len), why);
 }
 
 static rd_err put_code_point(struct rd_openai_stream *s, uint32_t c, struct rd_why *why)
@@ -264,9 +141,7 @@ static void string_begin(struct rd_openai_stream *s, bool key)
     s->in_key = key;
     s->high = 0;
     s->text_len = 0;
-    s->quantum_len = 0;
-    s->bytes_len = 0;
-    s->padded = false;
+    rd_openai_base64_begin(&s->base64, s->events.ctx, s->events.bytes);
 }
 
 /* A value is over: of a string, a word, or a container. */
@@ -284,7 +159,7 @@ static rd_err string_end(struct rd_openai_stream *s, struct rd_why *why)
     }
     value_over(s);
     if (s->field == RD_OPENAI_PICTURE) {
-        if (s->quantum_len != 0) {
+        if (!rd_openai_base64_whole(&s->base64)) {
             return rd_why_set(
                 why, RD_ERR_BACKEND_FAILED,
                 "the engine's picture is base64 that was cut off (before byte %" PRIu64
@@ -340,8 +215,7 @@ static rd_err take_string(struct rd_openai_stream *s, const char *data, size_t l
 {
     size_t run = 0;
     if (!s->in_key && s->field == RD_OPENAI_PICTURE && s->high == 0) {
-        RD_TRY(take_plain(s, data, len, &run,
-                          why)); /* what follows it is looked at twice, and short */
+        RD_TRY(base64_err(s, rd_openai_base64_plain(&s->base64, data, len, &run), why));
         s->offset += run;
         data += run;
         len -= run;

@@ -22,13 +22,13 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "engine/openai/base64.h"
 
 enum {
     RD_OPENAI_DEPTH_MAX = 32,
-    RD_OPENAI_PATH_MAX = 96,     /* "data[].b64_json": keys from the outside in */
-    RD_OPENAI_TEXT_MAX = 512,    /* of a wanted text that is no picture */
-    RD_OPENAI_WORD_MAX = 32,     /* a number, true, false, null */
-    RD_OPENAI_BYTES_MAX = 12288, /* of a picture, handed on at once */
+    RD_OPENAI_PATH_MAX = 96,  /* "data[].b64_json": keys from the outside in */
+    RD_OPENAI_TEXT_MAX = 512, /* of a wanted text that is no picture */
+    RD_OPENAI_WORD_MAX = 32,  /* a number, true, false, null */
 };
 
 enum rd_openai_field {
@@ -79,11 +79,7 @@ struct rd_openai_stream {
     size_t path_len;
     char text[RD_OPENAI_TEXT_MAX + 1]; /* a wanted text, or a word */
     size_t text_len;
-    char quantum[4]; /* base64: four characters are three bytes */
-    size_t quantum_len;
-    bool padded; /* the base64 has come to its end */
-    size_t bytes_len;
-    uint8_t bytes[RD_OPENAI_BYTES_MAX];
+    struct rd_openai_base64 base64; /* of a picture */
 };
 
 void rd_openai_stream_init(struct rd_openai_stream *stream, const struct rd_openai_events *events);
