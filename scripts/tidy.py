@@ -130,7 +130,7 @@ UNFINISHED = re.compile(r"\b(?:TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK)\b")
 # Every parser that reads bytes from outside, by the name of its fuzz target.
 PARSERS = ["request", "data_uri", "range", "image", "config", "catalogue", "accept", "conditional", "url", "cas_pack",
            "signer_frame", "envelope", "jwks", "engine_process", "engine_reply", "engine_openai", "grpc_message",
-           "tensor_answer", "sse", "webhook", "ws"]
+           "tensor_answer", "triton_answer", "sse", "webhook", "ws"]
 
 
 class Findings(list):

@@ -37,14 +37,15 @@ enum {
     RD_HTTP_TIMEOUT_MS = 300000,   /* a whole run, when the configuration says nothing */
     RD_HTTP_TIMEOUT_MS_MAX = 3600000,
     RD_HTTP_CONNECT_MS = 5000,
-    RD_HTTP_FAREWELL_MS = 1000,  /* to tell the server that a run was given up */
-    RD_HTTP_IDLE_S = 60,         /* an idle connection older than this is not used again */
-    RD_HTTP_BUFFER = 98304,      /* libcurl allocates it anew each time, so below malloc's mmap
-                                  * and trim threshold; a 64 KiB picture comes in one recv(2) */
-    RD_HTTP_HEADER_TEXT = 320,   /* one header line that we send */
-    RD_HTTP_KEY_MAX = 4096,      /* bytes of a key file's first line */
-    RD_HTTP_DISCARD_MAX = 65536, /* of an error's body: read on, so that the connection lives */
-    RD_HTTP_EVENTS_MAX = 64,     /* taken from epoll at once */
+    RD_HTTP_FAREWELL_MS = 1000,    /* to tell the server that a run was given up */
+    RD_HTTP_IDLE_S = 60,           /* an idle connection older than this is not used again */
+    RD_HTTP_BUFFER = 98304,        /* libcurl allocates it anew each time, so below malloc's mmap
+                                    * and trim threshold; a 64 KiB picture comes in one recv(2) */
+    RD_HTTP_HEADER_TEXT = 320,     /* one header line that we send */
+    RD_HTTP_KEY_MAX = 4096,        /* bytes of a key file's first line */
+    RD_HTTP_DISCARD_MAX = 65536,   /* of an error's body: read on, so that the connection lives */
+    RD_HTTP_TEXT_KEPT = 256 << 10, /* of a request's text, from one run to the next */
+    RD_HTTP_EVENTS_MAX = 64,       /* taken from epoll at once */
     /* A server that stops answering is out of rotation after at most PERIOD + ANSWER. */
     RD_HTTP_PROBE_PERIOD_MS = 1000, /* from one probe's start to the next */
     RD_HTTP_PROBE_AGAIN_MS = 250,   /* ... after one that failed */

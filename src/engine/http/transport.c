@@ -276,6 +276,10 @@ rd_err rd_http_open(const struct rd_http_dialect *dialect, const struct rd_engin
 
 void rd_http_engine_pool(struct rd_engine *engine, struct rd_engine_run *run)
 {
+    if (run->face.body.text.cap > RD_HTTP_TEXT_KEPT) {
+        rd_http_body_done(&run->face.body);
+        rd_http_body_init(&run->face.body);
+    }
     (void)pthread_mutex_lock(&engine->pool_lock);
     run->inbox_next = engine->pool;
     engine->pool = run;

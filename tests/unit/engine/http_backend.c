@@ -250,8 +250,9 @@ static bool binary_error(int fd, const struct loopback_request *request)
 
 static bool status(int fd, const struct loopback_request *request)
 {
-    loopback_printf(fd, "HTTP/1.1 %.3s Odd\r\nContent-Length: 0\r\n\r\n",
-                    strstr(request->head, "/status/") + 8);
+    const char *path = strstr(request->head, "/status/");
+    path = path != NULL ? path : strstr(request->body, "/status/");
+    loopback_printf(fd, "HTTP/1.1 %.3s Odd\r\nContent-Length: 0\r\n\r\n", path + 8);
     return true;
 }
 
@@ -291,6 +292,11 @@ bool http_backend_handle(void *ctx, int fd, const struct loopback_request *reque
     (void)ctx;
     char path[64] = "";
     (void)sscanf(request->head, "%*s %63s", path);
+    if (strcmp(path, "/") == 0) { /* a prompt may be a path, too */
+        path[0] = '\0';
+        (void)sscanf(request->body, "{\"request\":{\"prompt\":\"%63[/a-z0-9-]", path);
+        path[0] = path[0] == '/' ? '/' : '\0';
+    }
     (void)pthread_mutex_lock(&http_backend.lock);
     (void)snprintf(http_backend.head, sizeof http_backend.head, "%s", request->head);
     free(http_backend.body);
@@ -299,7 +305,7 @@ bool http_backend_handle(void *ctx, int fd, const struct loopback_request *reque
     memcpy(http_backend.body, request->body, request->body_len + 1);
     http_backend.body_len = request->body_len;
     (void)pthread_mutex_unlock(&http_backend.lock);
-    if (strcmp(path, "/") == 0) {
+    if (path[0] == '\0') {
         return strstr(request->body, "\"slow\"") != NULL ? hang(fd, request) : good(fd, request);
     }
     if (strncmp(path, "/status/", 8) == 0) {

@@ -2,7 +2,7 @@
  *
  * The scripted backend of the HTTP engine's tests: a loopback handler that does one thing or
  * another wrong by the request's path, and remembers the newest request. At the path "/" it is
- * good, unless the prompt is "slow": then it never answers. */
+ * good, unless the prompt is "slow": then it never answers; or a path: then it does as there. */
 #ifndef RD_TESTS_HTTP_BACKEND_H
 #define RD_TESTS_HTTP_BACKEND_H
 

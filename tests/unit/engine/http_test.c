@@ -62,6 +62,51 @@ static const char slow_json[] = "{\"prompt\":\"slow\"}";
 static const struct rd_generation quick = GENERATION(quick_json);
 static const struct rd_generation slow = GENERATION(slow_json);
 
+#define BAD(name, path)                                                                            \
+    static const char name##_json[] = "{\"prompt\":\"" path "\"}";                                 \
+    static const struct rd_generation name = GENERATION(name##_json)
+BAD(busy, "/status/429");
+BAD(gone, "/status/410");
+BAD(refused, "/status/422");
+BAD(broken, "/status/500");
+BAD(late, "/status/504");
+BAD(partial, "/partial");
+BAD(reset, "/reset");
+BAD(reset_inside, "/reset-inside");
+BAD(no_length, "/no-length");
+BAD(too_long, "/too-long");
+BAD(wrong_magic, "/wrong-magic");
+BAD(garbage, "/garbage");
+BAD(headers, "/headers");
+
+static const struct rd_conformance_failure failures[] = {
+    {"429", &busy, RD_ERR_CAPACITY, false, false},
+    {"410", &gone, RD_ERR_BACKEND_FAILED, true, false},
+    {"422", &refused, RD_ERR_BACKEND_FAILED, true, true},
+    {"500", &broken, RD_ERR_BACKEND_FAILED, false, false},
+    {"504", &late, RD_ERR_BACKEND_TIMEOUT, false, false},
+    {"ends early", &partial, RD_ERR_BACKEND_FAILED, false, false},
+    {"reset", &reset, RD_ERR_BACKEND_FAILED, false, false},
+    {"reset inside", &reset_inside, RD_ERR_BACKEND_FAILED, false, false},
+    {"no length", &no_length, RD_ERR_BACKEND_FAILED, true, false},
+    {"too long", &too_long, RD_ERR_BACKEND_FAILED, true, false},
+    {"no picture", &wrong_magic, RD_ERR_BACKEND_FAILED, true, false},
+    {"not HTTP", &garbage, RD_ERR_BACKEND_FAILED, false, false},
+    {"endless head", &headers, RD_ERR_BACKEND_FAILED, false, false},
+};
+
+static unsigned port;
+
+static void take_server(void *ctx, bool up)
+{
+    (void)ctx;
+    if (up) {
+        server = loopback_start_at(http_backend_handle, NULL, port);
+    } else {
+        loopback_stop(server);
+    }
+}
+
 static char base_url[64];
 static struct rd_conformance given = {
     .ops = &rd_engine_http_ops,
@@ -70,6 +115,9 @@ static struct rd_conformance given = {
     .slow = &slow,
     .stop_ms = 2000,
     .races = 60,
+    .failures = failures,
+    .failures_count = sizeof failures / sizeof failures[0],
+    .server = take_server,
 };
 
 static int setup(void **state)
@@ -77,7 +125,8 @@ static int setup(void **state)
     (void)state;
     assert_int_equal(sem_init(&http_backend.gone, 0, 0), 0);
     server = loopback_start(http_backend_handle, NULL);
-    (void)snprintf(base_url, sizeof base_url, "http://127.0.0.1:%u/", loopback_port(server));
+    port = loopback_port(server);
+    (void)snprintf(base_url, sizeof base_url, "http://127.0.0.1:%u/", port);
     return 0;
 }
 
