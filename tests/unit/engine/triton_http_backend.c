@@ -131,6 +131,12 @@ static bool pauses(int fd, const struct asked *asked)
     return good(fd, asked);
 }
 
+static bool late(int fd, const struct asked *asked)
+{
+    (void)usleep(200000);
+    return good(fd, asked);
+}
+
 static bool slow_inside(int fd, const struct asked *asked)
 {
     char *blobs = make_blobs(asked->seed, TRITON_PICTURE);
@@ -244,6 +250,7 @@ static const struct {
     {"quick", good},
     {"slow", slow},
     {"pause", pauses},
+    {"late", late},
     {"slow-inside", slow_inside},
     {"ends-early", ends_early},
     {"reset-inside", reset_inside},
