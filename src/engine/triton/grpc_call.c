@@ -6,9 +6,11 @@
  * An answer is over when the server says END_STREAM, not when the stream is closed: a server may
  * answer before it has read the whole request. Then the rest of the request is not sent.
  *
- * Sent again, once, is only what the server says that it has not looked at: a stream refused with
- * REFUSED_STREAM or above GOAWAY's last one (nghttp2 reports both as REFUSED_STREAM), and a call
- * whose headers never left this process. Everything else may have cost the model its work. */
+ * Sent again, at most RD_GRPC_REPEATS_MAX times, is only what the server says that it has not
+ * looked at: a stream refused with REFUSED_STREAM or above GOAWAY's last one (nghttp2 reports both
+ * as REFUSED_STREAM), and a call whose headers never left this process. Everything else may have
+ * cost the model its work. gRPC's own servers refuse streams below the number that they allow, for
+ * a moment, while they clean up behind others. */
 #include <string.h>
 
 #include "base/clock.h"
@@ -68,7 +70,7 @@ void rd_grpc_call_start(struct rd_grpc_driver *driver, struct rd_grpc_call *call
 {
     call->driver = driver;
     call->connection = NULL;
-    call->repeated = false;
+    call->repeats = 0;
     call->reached = false;
     call->err = RD_OK;
     call->final = false;
@@ -98,7 +100,7 @@ static void over(struct rd_grpc_call *call)
 static void again(struct rd_grpc_call *call)
 {
     detach(call);
-    call->repeated = true;
+    call->repeats++;
     call->reached = false;
     forget_answer(call);
     rd_grpc_list_push(&call->driver->waiting[call->kind], call);
@@ -134,7 +136,7 @@ void rd_grpc_call_stop(struct rd_grpc_call *call, rd_err err, const char *why)
 
 void rd_grpc_call_lost(struct rd_grpc_call *call, bool unseen, const char *why)
 {
-    if (unseen && !call->repeated && !call->heard) {
+    if (unseen && call->repeats < RD_GRPC_REPEATS_MAX && !call->heard) {
         again(call);
         return;
     }
@@ -367,6 +369,7 @@ static int on_close(nghttp2_session *session, int32_t stream, uint32_t code, voi
     }
     (void)nghttp2_session_set_stream_user_data(session, stream, NULL);
     if (code == NGHTTP2_REFUSED_STREAM) {
+        rd_grpc_connection_refused(call->connection);
         rd_grpc_call_lost(call, true, "the server refuses the stream");
         return 0;
     }

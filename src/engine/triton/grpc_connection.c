@@ -91,6 +91,7 @@ void rd_grpc_connection_close(struct rd_grpc_connection *connection, const char 
         rd_grpc_prober_soon(&connection->driver->prober, 0); /* the server may be gone */
     }
     connection->state = RD_GRPC_CLOSED;
+    connection->rest_ns = 0;
 }
 
 /* ---- coming up ---- */
@@ -174,6 +175,7 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
     if (useful) {
         connection->control = 0;
         connection->pings = 0;
+        connection->refusals = 0;
     } else if (++connection->control > RD_GRPC_CONTROL_MAX) {
         breaks(connection, "the server floods the connection with empty frames");
         return 0;
@@ -355,6 +357,7 @@ static void write_some(struct rd_grpc_connection *connection)
             return;
         }
         if (len < 0) {
+            read_some(connection); /* it may have said goodbye, and what it has not seen */
             broke(connection);
             return;
         }
@@ -386,9 +389,23 @@ void rd_grpc_connection_settle(struct rd_grpc_connection *connection)
     }
 }
 
+void rd_grpc_connection_refused(struct rd_grpc_connection *connection)
+{
+    unsigned ms = RD_GRPC_REST_MS_MAX;
+    if (connection->leaving) {
+        return; /* above GOAWAY's last stream: another connection takes it */
+    }
+    if (connection->refusals < 5) {
+        ms = (unsigned)RD_GRPC_REST_MS << connection->refusals;
+    }
+    connection->refusals++;
+    connection->rest_ns = rd_clock_mono_ns() + (uint64_t)ms * RD_GRPC_NS_PER_MS;
+}
+
 bool rd_grpc_connection_room(const struct rd_grpc_connection *connection)
 {
     return connection->state == RD_GRPC_OPEN && !connection->leaving && !connection->broken &&
+           connection->rest_ns == 0 &&
            connection->calls_count <
                nghttp2_session_get_remote_settings(connection->session,
                                                    NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS) &&
@@ -434,6 +451,7 @@ static uint64_t keep_alive(struct rd_grpc_connection *connection, uint64_t now)
 
 uint64_t rd_grpc_connection_timer(struct rd_grpc_connection *connection, uint64_t now)
 {
+    uint64_t at;
     switch (connection->state) {
     case RD_GRPC_LOOKUP:
         if (connection->until_ns <= now) {
@@ -458,7 +476,12 @@ uint64_t rd_grpc_connection_timer(struct rd_grpc_connection *connection, uint64_
         }
         return connection->until_ns;
     case RD_GRPC_OPEN:
-        return connection->again ? now : keep_alive(connection, now);
+        if (connection->rest_ns <= now) {
+            connection->rest_ns = 0;
+        }
+        at = keep_alive(connection, now);
+        at = connection->rest_ns != 0 && connection->rest_ns < at ? connection->rest_ns : at;
+        return connection->again ? now : at;
     case RD_GRPC_CLOSED:
     default:
         return UINT64_MAX;

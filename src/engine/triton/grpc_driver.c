@@ -162,7 +162,8 @@ static struct rd_grpc_connection *find_room(struct rd_grpc_driver *driver, enum 
         if (rd_grpc_connection_room(at)) {
             return at;
         }
-        coming = coming || (at->state != RD_GRPC_CLOSED && at->state != RD_GRPC_OPEN);
+        coming = coming || at->rest_ns != 0 ||
+                 (at->state != RD_GRPC_CLOSED && at->state != RD_GRPC_OPEN);
         open = open || at->state == RD_GRPC_OPEN;
         closed = closed == NULL && at->state == RD_GRPC_CLOSED ? at : closed;
     }

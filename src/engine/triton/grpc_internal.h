@@ -59,6 +59,11 @@ enum {
     RD_GRPC_READS_MAX = 16, /* of one connection before others have their turn */
     /* Frames without headers or data between two with: a peer that sends only these is at war. */
     RD_GRPC_CONTROL_MAX = 4096,
+    /* Sent again when the server says that it has not looked at it. A server that refuses streams
+     * is full for a moment, whatever number it told: its connection rests, longer each time. */
+    RD_GRPC_REPEATS_MAX = 8,
+    RD_GRPC_REST_MS = 2,
+    RD_GRPC_REST_MS_MAX = 64,
     /* Keep-alive. gRPC servers allow two PINGs in a silent call and then one in five minutes, and
      * hang up on who sends more ("too_many_pings"). */
     RD_GRPC_PING_AFTER_MS = 30000,
@@ -115,7 +120,7 @@ struct rd_grpc_call {
     struct rd_grpc_connection *connection; /* NULL: not open */
     int32_t stream;
     uint64_t offset;                 /* of the request, sent */
-    bool repeated;                   /* once refused unseen, and sent again */
+    unsigned repeats;                /* refused unseen, and sent again */
     bool heard;                      /* some header or data of the answer came */
     bool typed;                      /* Content-Type is gRPC's */
     bool encoded;                    /* with a grpc-encoding */
@@ -175,9 +180,11 @@ struct rd_grpc_connection {
     uint64_t until_ns;          /* of the attempt to connect, this address's part */
     uint64_t heard_ns, ping_ns; /* last bytes came; the PING that is unanswered, or 0 */
     uint64_t pinged_ns;
-    unsigned pings;   /* since the last headers or data */
-    unsigned control; /* frames that were neither, since then */
-    bool broken;      /* to be closed when nghttp2 has returned; `why` says why */
+    unsigned pings;    /* since the last headers or data */
+    unsigned control;  /* frames that were neither, since then */
+    unsigned refusals; /* of streams, since the last headers or data */
+    uint64_t rest_ns;  /* no new call before; 0: it does not rest */
+    bool broken;       /* to be closed when nghttp2 has returned; `why` says why */
     struct rd_why why;
 };
 
@@ -192,6 +199,8 @@ void rd_grpc_connection_event(struct rd_grpc_connection *connection, uint32_t ev
 void rd_grpc_connection_settle(struct rd_grpc_connection *connection);
 /* Timeouts and keep-alive; when it wants to be called next, UINT64_MAX: never. */
 uint64_t rd_grpc_connection_timer(struct rd_grpc_connection *connection, uint64_t now);
+/* It refused a stream: it rests. */
+void rd_grpc_connection_refused(struct rd_grpc_connection *connection);
 /* It takes one more call. */
 bool rd_grpc_connection_room(const struct rd_grpc_connection *connection);
 

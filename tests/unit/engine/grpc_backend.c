@@ -102,8 +102,9 @@ static void send_answer(struct connection *connection, struct stream *stream)
 /* Prompts that are about the connection. True: nothing else is to be done. */
 static bool connection_script(struct connection *connection, struct stream *stream)
 {
-    if (strcmp(stream->prompt, "refuse-once") == 0 || strcmp(stream->prompt, "goaway-once") == 0) {
-        bool first = atomic_fetch_add(&refused, 1) == 0;
+    if (strcmp(stream->prompt, "refuse-5") == 0 || strcmp(stream->prompt, "goaway-1") == 0) {
+        unsigned times = (unsigned)(stream->prompt[7] - '0');
+        bool first = atomic_fetch_add(&refused, 1) < times;
         bool goaway = stream->prompt[0] == 'g';
         memcpy(stream->prompt, "quick", 6);
         if (first && goaway) {

@@ -103,14 +103,15 @@ static void test_second_connection_when_full(void **state)
     }
 }
 
-/* What the server says that it has not looked at is sent again, once. */
+/* What the server says that it has not looked at is sent again. */
 static void test_unseen_is_repeated(void **state)
 {
     (void)state;
     static const struct {
         const char *prompt;
         unsigned connections; /* with the prober's */
-    } cases[] = {{"refuse-once", 2}, {"goaway-once", 3}};
+        unsigned infers;
+    } cases[] = {{"refuse-5", 2, 6}, {"goaway-1", 3, 2}};
     for (size_t i = 0; i < 2; i++) {
         grpc_backend_reset();
         struct rd_engine_config config = CONFIG(unary_list);
@@ -119,7 +120,7 @@ static void test_unseen_is_repeated(void **state)
         run_on(engine, cases[i].prompt, 1, &recorder);
         assert_int_equal(recorder.err, RD_OK);
         recorder_done(&recorder);
-        assert_int_equal(atomic_load(&grpc_backend.infers), 2);
+        assert_int_equal(atomic_load(&grpc_backend.infers), cases[i].infers);
         struct rd_engine_health health;
         wait_health(engine, true, WAIT_MS, &health);
         assert_int_equal(atomic_load(&grpc_backend.connections), cases[i].connections);
