@@ -234,37 +234,40 @@ bool rd_jobs_look_add(struct rd_jobs *jobs, struct write *look)
 }
 
 /* A submission with a key was refused: a job that the key has already is its answer all the same.
- * Without the lock. True: it was refused for good. */
-static bool look_up_key(struct rd_jobs *jobs, struct write *look)
+ */
+static void tell_looked_up(struct rd_jobs *jobs, struct write *look)
 {
-    rd_err err = rd_store_job_key(jobs->options.store, &look->change);
-    if (err == RD_OK) {
+    if (look->change.err == RD_OK) {
         tell_created(jobs, look);
-        return false;
+        return;
     }
     const char *text = NULL;
     const struct rd_jobs_created refused = {.id = "", .admit = look->refused};
     look->created(look->ctx, rd_jobs_refusal(look->refused, &text), &refused);
-    return true;
 }
 
-/* Takes the lock away for as long as it reads. */
+/* Takes the lock away for as long as it reads and tells. Refusals are counted before they are told:
+ * who has heard of one finds it in the metrics. */
 static void look_up_keys(struct rd_jobs *jobs)
 {
     struct write *list = RD_STEAL(jobs->asked);
-    uint64_t refused[RD_ADMIT_COUNT_] = {0};
     jobs->asked_count = 0;
+    rd_jobs_leave(jobs);
+    for (struct write *look = list; look != NULL; look = look->next) {
+        look->change.err = rd_store_job_key(jobs->options.store, &look->change);
+    }
+    rd_jobs_lock(jobs);
+    for (const struct write *look = list; look != NULL; look = look->next) {
+        jobs->refused[look->refused] += look->change.err != RD_OK;
+    }
     rd_jobs_leave(jobs);
     while (list != NULL) {
         struct write *look = list;
         list = look->next;
-        refused[look->refused] += look_up_key(jobs, look);
+        tell_looked_up(jobs, look);
         rd_mem_free(look);
     }
     rd_jobs_lock(jobs);
-    for (unsigned i = 0; i < RD_ADMIT_COUNT_; i++) {
-        jobs->refused[i] += refused[i];
-    }
 }
 
 /* ---- one batch ---- */
