@@ -119,6 +119,7 @@ struct write {
     uint32_t job; /* number, for the event that follows */
     uint64_t token;
     enum rd_admit refused; /* of a look at a key: why, if the key is new */
+    bool unknown;          /* of such a look: its key has no job */
     rd_jobs_created_fn *created;
     void *ctx;
 };

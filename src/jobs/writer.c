@@ -237,7 +237,7 @@ bool rd_jobs_look_add(struct rd_jobs *jobs, struct write *look)
  */
 static void tell_looked_up(struct rd_jobs *jobs, struct write *look)
 {
-    if (look->change.err == RD_OK) {
+    if (!look->unknown) {
         tell_created(jobs, look);
         return;
     }
@@ -254,11 +254,11 @@ static void look_up_keys(struct rd_jobs *jobs)
     jobs->asked_count = 0;
     rd_jobs_leave(jobs);
     for (struct write *look = list; look != NULL; look = look->next) {
-        look->change.err = rd_store_job_key(jobs->options.store, &look->change);
+        look->unknown = rd_store_job_key(jobs->options.store, &look->change) != RD_OK;
     }
     rd_jobs_lock(jobs);
     for (const struct write *look = list; look != NULL; look = look->next) {
-        jobs->refused[look->refused] += look->change.err != RD_OK;
+        jobs->refused[look->refused] += look->unknown;
     }
     rd_jobs_leave(jobs);
     while (list != NULL) {

@@ -421,7 +421,7 @@ def test_completion():
         return done.stdout.split()
 
     assert complete("render", "ge") == ["generate"]
-    assert complete("render", "") == ["generate", "jobs", "models", "upload", "fetch", "verify", "reveal",
+    assert complete("render", "") == ["generate", "jobs", "models", "backends", "upload", "fetch", "verify", "reveal",
                                       "keys", "webhooks", "completion", "help"]
     assert complete("render", "keys", "") == ["create", "list", "revoke"]
     assert complete("render", "jobs", "") == ["submit", "list", "show", "cancel", "watch", "export"]
