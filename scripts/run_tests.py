@@ -415,7 +415,8 @@ def stage_asan(stage):
 TSAN_TESTS = ("not test_cli and not memory and (storm or reload or drain or revoked or kill or left or leaves or slots or "
               "concurrent or parallel or at_once or bounded or signer or disconnect or (test_events and not browser) or "
               "(test_jobs and (cancel or identical or wait or stopped or retr)) or "
-              "(test_ws and (many or slow or cancel)) or (test_webhooks and (host or replay)))")
+              "(test_ws and (many or slow or cancel)) or (test_webhooks and (host or replay)) or "
+              "(test_triton and (a_cancel or under_load or silent)))")
 
 
 # The longest of those that have one thread: nothing in them can race.

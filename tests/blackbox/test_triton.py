@@ -336,6 +336,19 @@ def test_a_model_that_is_unloaded_and_one_that_is_missing(triton, start_gateway,
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_server_that_falls_silent(triton, start_gateway, protocol):
+    server = front(start_gateway, config([url_of(triton, protocol)]))
+    triton.pause()
+    try:
+        wait_for("it is out", lambda: not is_ready(server), READY_SECONDS)
+        assert generate(server).status_code == 503
+    finally:
+        triton.resume()
+    wait_for("it is back", lambda: is_ready(server), READY_SECONDS)
+    assert generate(server).status_code == 200
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_health_makes_no_inference(triton, start_gateway, protocol):
     """Requests are counted by the server itself: those of the gateway's clients, and no other."""
     before = triton.inferences("painter_rgb")
