@@ -20,6 +20,19 @@
 
 enum { NS_PER_MS = 1000000, NS_PER_S = 1000000000, POLL_MS = 100 };
 
+enum { SHOWN = 120 }; /* bytes of a URL that stand in a message */
+
+/* The URL without what may be secret in it: a user and password, a query. */
+static const char *bare(const char *url, char out[SHOWN])
+{
+    const char *host = strstr(url, "://");
+    host = host != NULL ? host + 3 : url;
+    const char *at = memrchr(host, '@', strcspn(host, "/?#"));
+    const char *from = at != NULL ? at + 1 : host;
+    (void)snprintf(out, SHOWN, "%.*s%.*s", (int)(host - url), url, (int)strcspn(from, "?#"), from);
+    return out;
+}
+
 /* ---- one request ---- */
 
 /* The rest of an answer that is too long is read and dropped: its connection is used again. */
@@ -95,8 +108,9 @@ static bool ask(struct rd_http_prober *prober, const char *base, const char *pat
     const char *text = code == CURLE_OPERATION_TIMEDOUT ? "no answer in time"
                        : result != NULL                 ? result->text
                                                         : curl_easy_strerror(code);
-    (void)snprintf(why, RD_ENGINE_WHY_MAX, "%s%.*s: %s", path != NULL ? "GET " : "", 120,
-                   rd_buf_cstr(&prober->url), text);
+    char shown[SHOWN];
+    (void)snprintf(why, RD_ENGINE_WHY_MAX, "%s%s: %.70s", path != NULL ? "GET " : "",
+                   bare(rd_buf_cstr(&prober->url), shown), text);
     return false;
 }
 
@@ -113,8 +127,9 @@ static bool judge(struct rd_http_prober *prober, unsigned step, long status,
                                 prober->answer.len, why);
     }
     if (!ready && why[0] == '\0') {
-        (void)snprintf(why, RD_ENGINE_WHY_MAX, "GET %.*s: answered %ld, not 200", 120,
-                       rd_buf_cstr(&prober->url), status);
+        char shown[SHOWN];
+        (void)snprintf(why, RD_ENGINE_WHY_MAX, "GET %s: answered %ld, not 200",
+                       bare(rd_buf_cstr(&prober->url), shown), status);
     }
     return ready;
 }
@@ -191,10 +206,12 @@ static void *probe(void *user)
 
 void rd_http_prober_down(struct rd_http_prober *prober, const char *why)
 {
+    char shown[SHOWN];
+    (void)bare(prober->engine->origin, shown);
     (void)pthread_mutex_lock(&prober->lock);
     prober->health.ready = false;
-    (void)snprintf(prober->health.why, sizeof prober->health.why, "%.*s: a request failed: %s", 100,
-                   prober->engine->origin, why);
+    (void)snprintf(prober->health.why, sizeof prober->health.why, "%s: a request failed: %.60s",
+                   shown, why);
     prober->kicked = true;
     (void)pthread_cond_signal(&prober->changed);
     (void)pthread_mutex_unlock(&prober->lock);
@@ -249,8 +266,9 @@ rd_err rd_http_prober_open(struct rd_http_prober *prober, struct rd_engine *engi
     prober->engine = engine;
     rd_buf_init(&prober->url, RD_LIMIT_URL + RD_HTTP_PATH_MAX);
     rd_buf_init(&prober->answer, RD_HTTP_PROBE_MAX);
-    (void)snprintf(prober->health.why, sizeof prober->health.why, "%.*s: not probed yet", 100,
-                   engine->origin);
+    char shown[SHOWN];
+    (void)snprintf(prober->health.why, sizeof prober->health.why, "%s: not probed yet",
+                   bare(engine->origin, shown));
     prober->made = make_locks(prober);
     if (!prober->made || !make_handles(prober)) {
         return RD_ERR_NO_MEMORY;

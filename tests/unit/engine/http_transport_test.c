@@ -505,6 +505,29 @@ static void test_health(void **state)
     }
 }
 
+/* Neither a password nor a query of the URL is shown. */
+static void test_urls_are_shown_bare(void **state)
+{
+    (void)state;
+    static const char *const urls[] = {"http://me:passw0rd@127.0.0.1:1/a@b",
+                                       "http://127.0.0.1:1/a@b"};
+    for (size_t i = 0; i < 2; i++) {
+        struct rd_engine *engine = open_with((struct rd_engine_config){.url = urls[i]});
+        struct rd_engine_health health;
+        struct recorder recorder;
+        ops.health(engine, &health);
+        assert_null(strstr(health.why, "passw0rd"));
+        wait_health(engine, false, "GET http://127.0.0.1:1/a@b/alive: cannot connect");
+        start(engine, "poll", &recorder);
+        finish(&recorder);
+        ops.health(engine, &health);
+        assert_null(strstr(health.why, "passw0rd"));
+        assert_null(strstr(recorder.why.text, "passw0rd"));
+        ops.close(engine);
+        recorder_done(&recorder);
+    }
+}
+
 /* A run that cannot connect says it at once; no file descriptor is left by any of it. */
 static void test_connections_leave_nothing(void **state)
 {
@@ -641,11 +664,17 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_polling),       cmocka_unit_test(test_request_lines),
-        cmocka_unit_test(test_answer_max),    cmocka_unit_test(test_slow_steps_are_apart),
-        cmocka_unit_test(test_the_last_word), cmocka_unit_test(test_refusals_are_read),
-        cmocka_unit_test(test_health),        cmocka_unit_test(test_connections_leave_nothing),
-        cmocka_unit_test(test_key),           cmocka_unit_test(test_config_refused),
+        cmocka_unit_test(test_polling),
+        cmocka_unit_test(test_request_lines),
+        cmocka_unit_test(test_answer_max),
+        cmocka_unit_test(test_slow_steps_are_apart),
+        cmocka_unit_test(test_the_last_word),
+        cmocka_unit_test(test_refusals_are_read),
+        cmocka_unit_test(test_health),
+        cmocka_unit_test(test_urls_are_shown_bare),
+        cmocka_unit_test(test_connections_leave_nothing),
+        cmocka_unit_test(test_key),
+        cmocka_unit_test(test_config_refused),
     };
     return cmocka_run_group_tests_name("engine/http_transport", tests, setup, teardown);
 }
