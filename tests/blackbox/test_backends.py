@@ -15,6 +15,8 @@ import zlib
 
 import pytest
 from conftest import SANITIZED, program
+from test_engine_http import config as engine_config
+from test_jobs import BOX, ended, job, submit
 from tools import Scripted, data_uri, log_lines, metric, picture, png_chunk, wait_for
 
 PATH = "/image/flux/dev/t2i"
@@ -81,10 +83,8 @@ def ask(server, **fields):
 
 
 def job_of(server):
-    """A job, as the list has it once it has ended."""
-    job = server.post("/queue", json={"family": "flux", "model": "dev", "task": "t2i", "prompt": "a cat", "format": "512"})
-    return wait_for("it ends", lambda: [row for row in server.get("/jobs").json()["jobs"]
-                                        if row["id"] == job.json()["id"] and row["completed_at"]])[0]
+    """A job, when it has ended."""
+    return ended(server, submit(server, BOX))
 
 
 def render(server, *args):
@@ -183,10 +183,8 @@ def test_a_call_that_became_a_job_goes_on_elsewhere(start_gateway):
         assert answer.status_code == 202, answer.text
         (other if bad.served else bad).act = None
         go.set()
-        job = answer.json()["id"]
-        ended = wait_for("it ends", lambda: [row for row in server.get("/jobs").json()["jobs"]
-                                             if row["id"] == job and row["completed_at"]])[0]
-        assert (ended["status"], ended["attempts"]) == ("complete", 2) and bad.served == other.served == 1
+        now = ended(server, answer.json())
+        assert (now["status"], now["attempts"]) == ("complete", 2) and bad.served == other.served == 1
 
 
 def test_the_breaker_opens_and_is_seen(start_gateway):
@@ -228,6 +226,35 @@ def test_unready_leaves_and_returns_within_two_seconds(start_gateway):
             if len(lines) == 3])[0]]
         assert told == ["backend is ready", "backend is not ready", "backend is ready"]
         assert box.served == 2  # health is never a run
+
+
+# ---- the only one fails ----
+
+def test_a_failure_is_repeated(start_gateway):
+    statuses = [502, 503, 200]
+    with Scripted(lambda request: request.answer(statuses[len(engine.requests) - 1], PNG)) as engine:
+        server = start_gateway(config=engine_config(engine.port, slots=1))
+        now = ended(server, submit(server, BOX))
+        assert now["status"] == "complete" and now["attempts"] == 3 and len(engine.requests) == 3
+
+
+def test_a_failure_that_stays_ends_the_job_after_four_attempts(start_gateway):
+    with Scripted(lambda request: request.answer(502)) as engine:
+        server = start_gateway(config=engine_config(engine.port, slots=1))
+        made = submit(server, BOX)
+        wait_for("the second attempt", lambda: len(engine.requests) == 2)
+        now = wait_for("the wait", lambda: (now := job(server, made))["status"] == "queued" and now)
+        assert now["attempts"] == 2 and now["error"] is None
+        now = ended(server, made)
+        assert now["status"] == "error" and now["attempts"] == 4 and len(engine.requests) == 4
+        assert now["error"]["code"] == "backend_failed" and now["error"]["retriable"]
+
+
+def test_what_would_fail_again_is_not_repeated(start_gateway):
+    with Scripted(lambda request: request.answer(400)) as engine:
+        server = start_gateway(config=engine_config(engine.port, slots=1))
+        now = ended(server, submit(server, BOX))
+        assert now["status"] == "error" and now["attempts"] == 1 and len(engine.requests) == 1
 
 
 # ---- what is no picture ----
@@ -293,10 +320,10 @@ def test_a_job_of_which_no_backend_makes_a_picture(start_gateway):
     """One clear error; nothing stored, nothing charged. It is not asked for again: it cost device time once."""
     boxes = [Backend(lambda request: request.answer(200, PNG[:-40], X_Device_Seconds="2")) for _ in range(3)]
     server = start_gateway(config=config(*boxes))
-    ended = job_of(server)
-    assert ended["status"] == "error" and ended["attempts"] == 1 and ended["output"] is None
-    assert ended["error"]["code"] == "backend_failed" and ended["error"]["retriable"] is True
-    assert ended["gpu_seconds"] is None and ended["gpu_source"] is None
+    now = job_of(server)
+    assert now["status"] == "error" and now["attempts"] == 1 and now["output"] is None
+    assert now["error"]["code"] == "backend_failed" and now["error"]["retriable"] is True
+    assert now["gpu_seconds"] is None and now["gpu_source"] is None
     assert sorted(box.served for box in boxes) == [0, 0, 1]
     assert metric(server, "render_objects") == 0 and metric(server, "render_device_seconds_total") == 0
     for box in boxes:
@@ -307,8 +334,8 @@ def test_a_job_that_fails_everywhere(start_gateway):
     """Four attempts on four backends, one after the other without a pause, and then it is over."""
     boxes = [Backend(lambda request: request.reset()) for _ in range(4)]
     server = start_gateway(config=config(*boxes))
-    ended = job_of(server)
-    assert ended["status"] == "error" and ended["attempts"] == 4 and ended["error"]["retriable"] is True
+    now = job_of(server)
+    assert now["status"] == "error" and now["attempts"] == 4 and now["error"]["retriable"] is True
     assert [box.served for box in boxes] == [1] * 4
     for box in boxes:
         box.server.close()

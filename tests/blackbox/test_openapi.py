@@ -308,6 +308,19 @@ def test_bad_submissions(gateway, field, bad):
         assert problems_of({"$ref": pointer("components", "schemas", "JobSubmission")}, {**JOB, field: bad})
 
 
+@pytest.mark.parametrize("change,fields", [
+    ({"model": "nobody"}, {"model", "prompt", "steps", "ttl"}),
+    ({"family": "nobody", "format": "4k", "preset": "x"}, {"model", "prompt", "steps", "ttl"}),
+    ({"family": "flux", "model": "dev", "task": "t2v"}, {"task", "prompt", "steps", "ttl"})])
+def test_all_that_is_wrong_is_told_at_once(gateway, change, fields):
+    """Also when the model is none, or does not do the task; but not what another model might take."""
+    body = {"family": "builtin", "model": "plasma", "task": "t2i", "prompt": "", "steps": 0, "ttl": 1, **change}
+    answer = gateway.post("/queue", json=body)
+    assert answer.status_code == 400
+    told = [problem["field"] for problem in answer.json()["details"]]
+    assert set(told) == fields and len(told) == len(fields), answer.text
+
+
 def test_jobs(gateway):
     upload_only, other = gateway.new_key("small", scopes=["upload"])["key"], gateway.new_key("other")["key"]
     none = "/jobs/j_" + "0" * 22
