@@ -11,6 +11,7 @@
  * An event may be for a run that has closed the descriptor in the same batch; its number in the
  * watch is then -1. Runs are never freed before close(), so there is always a watch to look at. */
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -102,8 +103,22 @@ void rd_process_driver_wake(struct rd_engine *engine)
     } while (written < 0 && errno == EINTR);
 }
 
+/* An ignored SIGCHLD is inherited from whoever started the gateway, and has the kernel reap our
+ * children by itself: then nobody would learn how, or even that, they ended. */
+static void hear_of_children(void)
+{
+    struct sigaction action;
+    if (sigaction(SIGCHLD, NULL, &action) == 0 && (action.sa_flags & SA_SIGINFO) == 0 &&
+        (action.sa_handler == SIG_IGN || (action.sa_flags & SA_NOCLDWAIT) != 0)) {
+        memset(&action, 0, sizeof action);
+        action.sa_handler = SIG_DFL;
+        (void)sigaction(SIGCHLD, &action, NULL);
+    }
+}
+
 rd_err rd_process_driver_open(struct rd_engine *engine, struct rd_why *why)
 {
+    hear_of_children();
     engine->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (engine->epoll_fd < 0) {
         return rd_why_errno(why, errno, "make", "an epoll set");

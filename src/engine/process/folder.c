@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +19,7 @@
 #include "base/fs.h"
 #include "base/text.h"
 
-enum { MODE_FOLDER = 0700, MODE_FILE = 0600, NAME_ROOM = 64, WALK_FDS = 16 };
+enum { MODE_FOLDER = 0700, MODE_FILE = 0600, NAME_ROOM = 64, WALK_FDS = 16, LOCKED_MAX = 100 };
 
 static const char prefix[] = "render-process-";
 
@@ -29,6 +30,19 @@ rd_err rd_process_folder_path(const char *folder, const char *name, char ret_pat
     return len > 0 && len < PATH_MAX
                ? RD_OK
                : rd_why_set(why, RD_ERR_IO, "the path %.100s... is too long", folder);
+}
+
+/* Caches of some programs are folders that may not be written, and a script may make one that may
+ * not even be read; of those nothing could be removed. One that was unreadable ends the walk, since
+ * its content was passed over. */
+static int unlock_one(const char *path, const struct stat *status, int kind, struct FTW *walk)
+{
+    (void)walk;
+    bool folder = kind == FTW_D || kind == FTW_DNR;
+    if (!folder || (status->st_mode & MODE_FOLDER) == MODE_FOLDER) {
+        return 0;
+    }
+    return chmod(path, MODE_FOLDER) == 0 && kind == FTW_DNR ? 1 : 0;
 }
 
 static int remove_one(const char *path, const struct stat *status, int kind, struct FTW *walk)
@@ -42,6 +56,9 @@ static int remove_one(const char *path, const struct stat *status, int kind, str
 
 void rd_process_folder_remove(const char *path)
 {
+    for (unsigned i = 0;
+         i < LOCKED_MAX && nftw(path, unlock_one, WALK_FDS, FTW_PHYS | FTW_MOUNT) == 1; i++) {
+    }
     (void)nftw(path, remove_one, WALK_FDS, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
 }
 

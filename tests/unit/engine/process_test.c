@@ -200,6 +200,21 @@ static void device_time_that_is_not_told_is_measured(void **state)
     assert_string_equal(recorder.report.device, "");
 }
 
+/* Whoever starts the gateway may ignore SIGCHLD, and that is inherited. */
+static void ends_are_heard_of(void **state)
+{
+    (void)state;
+    struct recorder recorder;
+    struct sigaction action = {.sa_handler = SIG_IGN};
+    assert_int_equal(sigaction(SIGCHLD, &action, NULL), 0);
+    run_with(&given.config, &quick, &recorder);
+    assert_int_equal(recorder.err, RD_OK);
+    action = (struct sigaction){.sa_handler = SIG_DFL, .sa_flags = SA_NOCLDWAIT};
+    assert_int_equal(sigaction(SIGCHLD, &action, NULL), 0);
+    run_with(&given.config, &status_3, &recorder);
+    assert_int_equal(recorder.err, RD_ERR_BACKEND_FAILED);
+}
+
 static void what_a_script_finds(void **state)
 {
     (void)state;
@@ -495,6 +510,57 @@ static void folders_of_the_dead_are_removed(void **state)
     assert_int_equal(access(alive, F_OK), -1);
 }
 
+/* In a child that has no privileges, for whom modes count. Nothing of it is cmocka's. */
+static int remove_locked_folders(const char *root)
+{
+    static const char *const folders[] = {"r", "r/cache", "r/cache/deep", "r/dark", "r/dark/er"};
+    static const struct {
+        const char *folder;
+        mode_t mode;
+    } locked[] = {{"r/cache/deep", 0555}, {"r/cache", 0555}, {"r/dark/er", 0}, {"r/dark", 0}};
+    enum { NOBODY = 65534 };
+    char path[PATH_MAX];
+    char file[PATH_MAX];
+    if (geteuid() == 0 && (setgid(NOBODY) != 0 || setuid(NOBODY) != 0)) {
+        return 1;
+    }
+    for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++) {
+        if (rd_process_folder_path(root, folders[i], path, NULL) != RD_OK ||
+            mkdir(path, 0700) != 0 || rd_process_folder_path(path, "x", file, NULL) != RD_OK ||
+            rd_process_file_write(file, "x", 1, NULL) != RD_OK) {
+            return 2;
+        }
+    }
+    for (size_t i = 0; i < sizeof locked / sizeof locked[0]; i++) {
+        if (rd_process_folder_path(root, locked[i].folder, path, NULL) != RD_OK ||
+            chmod(path, locked[i].mode) != 0) {
+            return 3;
+        }
+    }
+    if (rd_process_folder_path(root, "r", path, NULL) != RD_OK) {
+        return 4;
+    }
+    rd_process_folder_remove(path);
+    return access(path, F_OK) == 0 ? 5 : 0;
+}
+
+static void folders_without_rights_are_removed(void **state)
+{
+    (void)state;
+    char root[] = "/tmp/process-test-locked-XXXXXX";
+    int status = -1;
+    assert_non_null(mkdtemp(root));
+    assert_int_equal(chmod(root, 0777), 0);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        _exit(remove_locked_folders(root));
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    rd_process_folder_remove(root);
+    assert_int_equal(status, 0);
+}
+
 static int setup(void **state)
 {
     (void)state;
@@ -528,6 +594,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_good_run),
         cmocka_unit_test(device_time_that_is_not_told_is_measured),
+        cmocka_unit_test(ends_are_heard_of),
         cmocka_unit_test(what_a_script_finds),
         cmocka_unit_test(garbage_costs_no_picture),
         cmocka_unit_test(many_lines_come_all),
@@ -541,6 +608,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(configurations),
         cmocka_unit_test(a_command_that_cannot_be_run),
         cmocka_unit_test(folders_of_the_dead_are_removed),
+        cmocka_unit_test(folders_without_rights_are_removed),
         RD_CONFORMANCE_TESTS(&given),
     };
     return cmocka_run_group_tests_name("engine/process", tests, setup, teardown);
