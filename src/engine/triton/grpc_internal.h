@@ -286,6 +286,7 @@ struct rd_engine_run {
     unsigned output;
     rd_err err; /* what stopped it; the first counts */
     bool final, faultless;
+    bool sink_failed; /* the last error of the answer is the sink's own */
     struct rd_why why;
     bool reached, all_told;
     uint64_t measured_ns, device_ns;

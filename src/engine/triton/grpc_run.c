@@ -27,12 +27,18 @@ void rd_grpc_run_stop(struct rd_engine_run *run, rd_err err, const char *why)
     }
 }
 
-/* What came is not what was asked for; it would come again. */
+/* What came is not what was asked for; it would come again. What the sink says is the sink's. */
 static void note_malformed(struct rd_engine_run *run, rd_err err)
 {
-    if (err == RD_ERR_BACKEND_FAILED) {
+    if (err == RD_ERR_BACKEND_FAILED && !run->sink_failed) {
         run->final = true;
     }
+}
+
+static rd_err note_sink(struct rd_engine_run *run, rd_err err)
+{
+    run->sink_failed = err != RD_OK && !run->answer.malformed;
+    return err;
 }
 
 /* ---- the answer ---- */
@@ -59,7 +65,7 @@ static rd_err on_head(void *ctx, const Inference__ModelInferResponse *head, stru
                                              .rank = output->n_shape};
     }
     run->tensors_told = head->n_outputs;
-    return rd_answer_head(&run->answer, tensors, head->n_outputs, why);
+    return note_sink(run, rd_answer_head(&run->answer, tensors, head->n_outputs, why));
 }
 
 static rd_err on_raw(void *ctx, size_t index, const uint8_t *bytes, size_t len, bool last,
@@ -71,7 +77,7 @@ static rd_err on_raw(void *ctx, size_t index, const uint8_t *bytes, size_t len, 
         return rd_why_set(why, RD_ERR_BACKEND_FAILED,
                           "the server's answer has more raw contents than tensors");
     }
-    return len > 0 ? rd_answer_data(&run->answer, index, bytes, len, why) : RD_OK;
+    return len > 0 ? note_sink(run, rd_answer_data(&run->answer, index, bytes, len, why)) : RD_OK;
 }
 
 static rd_err on_end(void *ctx, size_t raws, struct rd_why *why)
@@ -294,6 +300,7 @@ void rd_grpc_run_prepare(struct rd_engine_run *run, const struct rd_engine_job *
     run->err = RD_OK;
     run->final = false;
     run->faultless = false;
+    run->sink_failed = false;
     run->reached = false;
     run->all_told = true;
     run->measured_ns = 0;

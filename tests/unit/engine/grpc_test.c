@@ -183,6 +183,25 @@ static void test_picture(void **state)
     rd_engine_triton_grpc_ops.close(engine);
 }
 
+/* What the sink finds wrong is the sink's to judge. */
+static void test_sink_error_is_not_final(void **state)
+{
+    (void)state;
+    struct rd_engine_config config = CONFIG(unary_list);
+    struct rd_engine *engine = open_config(&config);
+    struct recorder recorder;
+    recorder_init(&recorder);
+    recorder.fail_at = RECORDER_DATA;
+    recorder.fail_with = RD_ERR_BACKEND_FAILED;
+    assert_int_equal(recorder_start(&recorder, &rd_engine_triton_grpc_ops, engine, &quick, 1),
+                     RD_OK);
+    assert_true(recorder_wait(&recorder, WAIT_MS));
+    assert_int_equal(recorder.err, RD_ERR_BACKEND_FAILED);
+    assert_false(recorder.report.final || recorder.report.faultless);
+    recorder_done(&recorder);
+    rd_engine_triton_grpc_ops.close(engine);
+}
+
 static void test_progress(void **state)
 {
     (void)state;
@@ -279,8 +298,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         RD_CONFORMANCE_TESTS(&given), RD_CONFORMANCE_TESTS(&given_decoupled),
         TEST(test_bad_answers),       TEST(test_bad_streams),
-        TEST(test_picture),           TEST(test_progress),
-        TEST(test_request),           TEST(test_stream_request),
+        TEST(test_picture),           TEST(test_sink_error_is_not_final),
+        TEST(test_progress),          TEST(test_request),
+        TEST(test_stream_request),
     };
     return cmocka_run_group_tests_name("engine/grpc", tests, setup, teardown);
 }
