@@ -233,7 +233,7 @@ static void end_number(struct rd_answer *answer, const struct rd_mapping_tensor 
             answer->progress = value;
             sink->progress(sink->ctx, whole, (unsigned)(whole * answer->generation->steps + 0.5));
         }
-    } else if (value > 0 && value <= RD_ANSWER_DEVICE_SECONDS_MAX) {
+    } else if (value * NS_PER_S >= 1 && value <= RD_ANSWER_DEVICE_SECONDS_MAX) {
         answer->device_told = true;
         answer->device_ns = (uint64_t)(value * NS_PER_S);
     }

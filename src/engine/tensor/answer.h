@@ -23,7 +23,7 @@
  *
  * In a decoupled answer a picture or preview without elements, or of length 0, means "not yet", so
  * that a model whose framework wants every output in every message can be served. Progress out
- * of 0..1, or that counts back, counts as not told, and so do device seconds that are not above 0.
+ * of 0..1, or that counts back, counts as not told, and so do device seconds below 1 ns.
  * Tensors that the mapping does not name are ignored. */
 #ifndef RD_ENGINE_TENSOR_ANSWER_H
 #define RD_ENGINE_TENSOR_ANSWER_H

@@ -47,6 +47,7 @@ static void a_stream_of_messages(void **state)
           SECONDS("\0\0\0\0\0\0\xf4\x3f"), FILE_TENSOR("device", "\x08\0\0\0gpu\xff:0\r\n")},
          4},
         {{FILE_TENSOR("image", "\0\0\0\0"), SECONDS("\0\0\0\0\0\0\0\0")}, 2},
+        {{SECONDS("\1\0\0\0\0\0\0\0")}, 1}, /* above 0, but no ns: it would be a 0 that was told */
     };
     for (size_t piece = 1; piece < 50; piece += 3) {
         struct told told = {0};
