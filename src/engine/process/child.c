@@ -116,9 +116,15 @@ static void default_signals(void)
     }
 }
 
+/* Of this and the one that the gateway itself was given the lower one: nobody may raise that. */
 static bool limit(__rlimit_resource_t resource, uint64_t bytes)
 {
-    const struct rlimit both = {(rlim_t)bytes, (rlim_t)bytes};
+    struct rlimit both;
+    if (getrlimit(resource, &both) != 0) {
+        return false;
+    }
+    both.rlim_max = bytes < both.rlim_max ? (rlim_t)bytes : both.rlim_max;
+    both.rlim_cur = both.rlim_max;
     return setrlimit(resource, &both) == 0;
 }
 

@@ -11,11 +11,13 @@
 #include <cmocka.h>
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -561,6 +563,50 @@ static void folders_without_rights_are_removed(void **state)
     assert_int_equal(status, 0);
 }
 
+/* In a child that has no privileges, and a limit that is lower than the command's. */
+static int spawn_below_a_limit(void)
+{
+    static const char *const words[] = {"/bin/true"};
+    enum { NOBODY = 65534, MIB = 1 << 20 };
+    const struct rlimit own = {MIB, MIB};
+    struct rd_process_environment environment;
+    if ((geteuid() == 0 && (setgid(NOBODY) != 0 || setuid(NOBODY) != 0)) ||
+        setrlimit(RLIMIT_FSIZE, &own) != 0 || rd_process_environment_take(&environment) != RD_OK) {
+        return 1;
+    }
+    const struct rd_process_child child = {
+        .command = words,
+        .command_count = 1,
+        .environment = &environment,
+        .folder = "/tmp",
+        .in = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3),
+        .out = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3),
+        .err = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3),
+        .output_max = 2 * MIB,
+    };
+    pid_t pid = -1;
+    int pidfd = -1;
+    int status = -1;
+    if (rd_process_spawn(&child, &pid, &pidfd, NULL) != RD_OK || waitpid(pid, &status, 0) != pid) {
+        return 2;
+    }
+    return status == 0 ? 0 : 3;
+}
+
+/* The gateway may have less than a command is given; then that counts. */
+static void a_lower_limit_stays(void **state)
+{
+    (void)state;
+    int status = -1;
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        _exit(spawn_below_a_limit());
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+}
+
 static int setup(void **state)
 {
     (void)state;
@@ -601,6 +647,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(bad_ends),
         cmocka_unit_test(an_output_has_a_limit),
         cmocka_unit_test(memory_has_a_limit),
+        cmocka_unit_test(a_lower_limit_stays),
         cmocka_unit_test(the_group_dies),
         cmocka_unit_test(orphans_are_reaped),
         cmocka_unit_test(who_does_not_hear_is_killed),
