@@ -116,8 +116,8 @@ def forwarded(bench, report, limit_s):
     triton.stop()
     report.contest("Triton, a ready picture", contest)
     how = (f"a real Triton on this machine's CPU, whose model answers with a ready PNG of 512 x 512 in black and white; "
-           f"{AT_ONCE} at once, {bench.seconds} s, {plural(contest.rounds, 'round')}; load: NVIDIA's tritonclient over gRPC, which is Python "
-           f"({contest.median(DIRECT, 'cpu_us'):,.0f} us CPU a request), against wrk through the gateway, strict")
+           f"{AT_ONCE} at once, {bench.seconds} s, {plural(contest.rounds, 'round')}; load: NVIDIA's tritonclient over "
+           f"gRPC, which is Python ({contest.median(DIRECT, 'cpu_us'):,.0f} us CPU a request), against wrk through the gateway, strict")
     for name, goal in ((OVER_GRPC, RATE_GOAL), (OVER_HTTP, None)):
         ratios = contest.ratios(name, DIRECT)
         report.add(f"requests/s to Triton, {name}", f"at least {goal}" if goal else "",

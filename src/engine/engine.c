@@ -11,12 +11,9 @@ const struct rd_engine_ops *rd_engine_find(const char *type, const char *url)
         const struct rd_engine_ops *ops;
         const char *scheme; /* how its URLs begin; NULL: the type alone tells */
     } table[] = {
-        {&rd_engine_builtin_ops, NULL},
-        {&rd_engine_http_ops, NULL},
-        {&rd_engine_openai_ops, NULL},
-        {&rd_engine_process_ops, NULL},
-        {&rd_engine_triton_grpc_ops, "grpc"},
-        {&rd_engine_triton_http_ops, "http"},
+        {&rd_engine_builtin_ops, NULL},       {&rd_engine_http_ops, NULL},
+        {&rd_engine_openai_ops, NULL},        {&rd_engine_process_ops, NULL},
+        {&rd_engine_triton_grpc_ops, "grpc"}, {&rd_engine_triton_http_ops, "http"},
     };
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
         const char *scheme = table[i].scheme;
