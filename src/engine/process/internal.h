@@ -30,11 +30,11 @@
 
 #include "engine/engine.h"
 #include "engine/process/child.h"
+#include "engine/process/limits.h"
 #include "engine/process/output.h"
 #include "engine/process/words.h"
 
 enum {
-    RD_PROCESS_SLOTS_MAX = 64, /* processes at a time */
     RD_PROCESS_TIMEOUT_MS = 300000,
     RD_PROCESS_TIMEOUT_MS_MAX = 86400000,
     RD_PROCESS_GRACE_MS = 2000,      /* between SIGTERM and SIGKILL */
