@@ -207,7 +207,7 @@ static const struct rd_yaml_field engine_fields[] = {
     {"mapping", RD_YAML_STRINGS, ENGINE_AT(mapping), .min = 1, .max = RD_CONFIG_LIST_MAX,
      .form = &rd_yaml_form_name},
     {"health", RD_YAML_STRING, ENGINE_AT(health), .form = &rd_config_form_url_path},
-    {"remote_model", RD_YAML_STRING, ENGINE_AT(remote_model), .min = 1, .max = 256},
+    {"remote_model", RD_YAML_STRING, ENGINE_AT(remote_model), .form = &rd_config_form_remote_model},
     {"ca_file", RD_YAML_STRING, ENGINE_AT(ca_file), .form = &rd_config_form_path},
     {"key_file", RD_YAML_STRING, ENGINE_AT(key_file), .form = &rd_config_form_path},
     {"command", RD_YAML_STRINGS, ENGINE_AT(command), .repeats = true, .min = 1,

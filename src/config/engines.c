@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "config/forms.h"
 #include "config/internal.h"
+#include "engine/process/limits.h"
 
 enum { SLOTS_DEFAULT = 1 }; /* what one device does at a time */
 
@@ -86,6 +87,11 @@ static rd_err check_engine(struct rd_config_loader *l, const struct rd_yaml_node
     const char *const *command = engine->command.items;
     RD_TRY(check_keys(l, node, engine));
     RD_TRY(check_url(l, node, engine));
+    if (engine->type == RD_CONFIG_TYPE_PROCESS && engine->slots > RD_PROCESS_SLOTS_MAX) {
+        return rd_yaml_expected(l->doc, rd_yaml_get(node, "slots"), l->why,
+                                "a whole number from 1 to %d in an engine of type process",
+                                RD_PROCESS_SLOTS_MAX);
+    }
     if (engine->command.given && command[0][0] != '/') {
         return rd_yaml_expected(l->doc, rd_yaml_item(rd_yaml_get(node, "command"), 0), l->why,
                                 "the absolute path of a program");

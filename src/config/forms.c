@@ -10,7 +10,7 @@
 #include "base/limits.h"
 #include "base/text.h"
 
-enum { PATH_LEN_MAX = 4095, HOST_LEN_MAX = 253, TENSOR_LEN_MAX = 128 };
+enum { PATH_LEN_MAX = 4095, HOST_LEN_MAX = 253, TENSOR_LEN_MAX = 128, REMOTE_LEN_MAX = 256 };
 
 static bool is_alnum(char c)
 {
@@ -155,6 +155,17 @@ static bool is_server_model(const char *text, size_t len)
     return len >= 1 && len <= TENSOR_LEN_MAX && text[0] != '.';
 }
 
+/* It stands in JSON only; what nobody sees in a log would be hard to find. */
+static bool is_remote_model(const char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if ((unsigned char)text[i] <= 0x20 || (unsigned char)text[i] >= 0x7f) {
+            return false;
+        }
+    }
+    return len >= 1 && len <= REMOTE_LEN_MAX;
+}
+
 static bool is_version(const char *text, size_t len)
 {
     uint64_t number;
@@ -197,6 +208,8 @@ const struct rd_yaml_form rd_config_form_tensor = {
     is_tensor, "a tensor's name of 1 to 128 bytes without control characters"};
 const struct rd_yaml_form rd_config_form_server_model = {
     is_server_model, "a server's name for a model, 1 to 128 of a-z A-Z 0-9 - _ ."};
+const struct rd_yaml_form rd_config_form_remote_model = {
+    is_remote_model, "a server's name for a model, 1 to 256 visible ASCII characters"};
 const struct rd_yaml_form rd_config_form_version = {is_version, "a version's number, 1 or more"};
 const struct rd_yaml_form rd_config_form_public_url = {
     is_public_url, "an http:// or https:// URL with a host and no slash at its end"};

@@ -16,6 +16,7 @@ extern const struct rd_yaml_form rd_config_form_public_url; /* "https://media.ex
 extern const struct rd_yaml_form rd_config_form_url_path;     /* "/health" */
 extern const struct rd_yaml_form rd_config_form_tensor;       /* "GUIDANCE_SCALE" */
 extern const struct rd_yaml_form rd_config_form_server_model; /* "flux_schnell" */
+extern const struct rd_yaml_form rd_config_form_remote_model; /* "black-forest-labs/FLUX.1-dev" */
 extern const struct rd_yaml_form rd_config_form_version;      /* "1" */
 
 #endif

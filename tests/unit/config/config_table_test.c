@@ -11,6 +11,7 @@
 #include "../yaml/docs.h"
 #include "config/config.h"
 #include "config/config_table.h"
+#include "engine/process/limits.h"
 
 static void the_page_has_every_key(void **state)
 {
@@ -21,6 +22,19 @@ static void the_page_has_every_key(void **state)
     size_t rows = docs_check(page.data, &rd_config_schema, "");
     assert_int_equal(rows, 78);
     assert_int_equal(docs_rows(page.data), rows);
+}
+
+/* A limit that only one type has stands in the words of the row. */
+static void the_page_says_how_many_processes(void **state)
+{
+    (void)state;
+    RD_AUTO_BUF struct rd_buf page;
+    rd_buf_init(&page, 1 << 20);
+    assert_int_equal(rd_fs_read(RD_SOURCE_ROOT "/docs/configuration.md", &page, NULL), RD_OK);
+    char words[64];
+    snprintf(words, sizeof words, "| Generations at a time; type process: at most %d.",
+             RD_PROCESS_SLOTS_MAX);
+    assert_non_null(strstr(page.data, words));
 }
 
 static void the_example_loads(void **state)
@@ -46,6 +60,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_page_has_every_key),
+        cmocka_unit_test(the_page_says_how_many_processes),
         cmocka_unit_test(the_example_loads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

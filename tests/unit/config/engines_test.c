@@ -38,6 +38,7 @@ static void each_type_has_its_keys(void **state)
              "  - {name: d, type: http, url: https://h/, models: [a/b], health: /h, key_file: k,\n"
              "     ca_file: c, slots: 1024}\n"
              "  - {name: e, type: builtin, slots: 2}\n"
+             "  - {name: f, type: process, models: [a/b], command: [/x], slots: 64}\n"
              "jobs: {deadline: 90s}\n");
     const struct rd_config_engine *e = config->engines;
     assert_string_equal(e[0].engine.type, "triton");
@@ -63,6 +64,7 @@ static void each_type_has_its_keys(void **state)
     assert_string_equal(e[3].engine.ca_file, "c");
     assert_int_equal(e[3].weight, 1000); /* as the slots, at most this */
     assert_int_equal(e[4].weight, 2);
+    assert_int_equal(e[5].engine.slots, 64);
     assert_int_equal(e[4].engine.memory_max, 0);
     assert_true(config->jobs_deadline_ms == 90000);
     rd_config_unref(config);
@@ -76,6 +78,7 @@ static void each_type_has_its_keys(void **state)
 #define O "type: openai, url: http://h/, models: [a/b]"
 #define P "type: process, models: [a/b], command: [/x]"
 #define B "type: builtin"
+#define NAME_WORDS "a server's name for a model, 1 to 256 visible ASCII characters"
 
 /* tidy: a table, one line a rule */
 static void each_rule_refuses(void **state)
@@ -151,7 +154,10 @@ static void each_rule_refuses(void **state)
         {"type: process, models: [a/b], command: []",
          ".command: expected a list of 1 to 64 entries, each text, got 0"},
         {H ", health: health", ".health: expected a path that begins with /, got \"health\""},
-        {O ", remote_model: ''", ".remote_model: expected text of 1 to 256 bytes, got \"\""},
+        {P ", slots: 65",
+         ".slots: expected a whole number from 1 to 64 in an engine of type process, got \"65\""},
+        {O ", remote_model: ''", ".remote_model: expected " NAME_WORDS ", got \"\""},
+        {O ", remote_model: \"a\\nb\"", ".remote_model: expected " NAME_WORDS ", got \"a\\x0ab\""},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct rd_config *config = NULL;

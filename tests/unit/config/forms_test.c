@@ -90,6 +90,11 @@ static void names_of_servers(void **state)
     static const char *const bad_models[] = {"", ".", "..", ".a", "a/b", "a b", "a%20", "a?", NULL};
     check(&rd_config_form_server_model, good_models, true);
     check(&rd_config_form_server_model, bad_models, false);
+    static const char *const good_remote[] = {"m", "Org/M-1.0_x:Q8", "~!", NULL};
+    static const char *const bad_remote[] = {"",      " ",     "a b",       "a\nb",
+                                             "a\x1f", "a\x7f", "a\xc3\xa9", NULL};
+    check(&rd_config_form_remote_model, good_remote, true);
+    check(&rd_config_form_remote_model, bad_remote, false);
     static const char *const good_versions[] = {"1", "20260101", "999999999999999999", NULL};
     static const char *const bad_versions[] = {
         "", "0", "01", "-1", "v1", "1.0", "9999999999999999999", NULL};
@@ -99,12 +104,14 @@ static void names_of_servers(void **state)
     static const char *const bad_tensors[] = {"", "a\nb", "\x7f", NULL};
     check(&rd_config_form_tensor, good_tensors, true);
     check(&rd_config_form_tensor, bad_tensors, false);
-    char text[130];
+    char text[260];
     memset(text, 'a', sizeof text);
     assert_true(rd_config_form_tensor.matches(text, 128));
     assert_false(rd_config_form_tensor.matches(text, 129));
     assert_true(rd_config_form_server_model.matches(text, 128));
     assert_false(rd_config_form_server_model.matches(text, 129));
+    assert_true(rd_config_form_remote_model.matches(text, 256));
+    assert_false(rd_config_form_remote_model.matches(text, 257));
 }
 
 static void public_urls(void **state)
