@@ -37,6 +37,16 @@ static void part_reset(struct rd_answer_part *part)
     memset(part, 0, sizeof *part);
 }
 
+/* What went wrong with this part is none of the answer's: it was a preview, a courtesy. An error
+ * that counts would have ended the answer, so that `malformed` can only be of this one. */
+static void leave_out(struct rd_answer *answer, struct rd_answer_part *part)
+{
+    rd_buf_done(&part->file);
+    rd_pixels_done(&part->pixels);
+    part->left_out = true;
+    answer->malformed = false;
+}
+
 void rd_answer_done(struct rd_answer *answer)
 {
     for (size_t i = 0; i < RD_MAPPING_TENSORS_MAX; i++) {
@@ -115,7 +125,7 @@ static rd_err begin_pixels(struct rd_answer *answer, const struct rd_mapping_ten
                                    (long long)layout.width, (long long)layout.height, format->width,
                                    format->height);
     }
-    if (!is_picture(row) && layout.width * layout.height > RD_ANSWER_PREVIEW_MAX / 3) {
+    if (!is_picture(row) && layout.width * layout.height > RD_ANSWER_PREVIEW_PIXELS_MAX) {
         return rd_answer_malformed(answer, why, row, "a preview of %lldx%lld is too large",
                                    (long long)layout.width, (long long)layout.height);
     }
@@ -174,7 +184,8 @@ static rd_err check_complete(struct rd_answer *answer, struct rd_why *why)
 {
     for (size_t i = 0; i < answer->mapping->outputs_count; i++) {
         const struct rd_answer_part *part = &answer->parts[i];
-        if (part->present && !part->skipped && part->received < part->expected) {
+        bool matters = answer->mapping->outputs[i].gives != RD_OUTPUT_PREVIEW;
+        if (part->present && matters && !part->skipped && part->received < part->expected) {
             return rd_answer_malformed(
                 answer, why, &answer->mapping->outputs[i], "it ended after %llu of %llu bytes",
                 (unsigned long long)part->received, (unsigned long long)part->expected);
@@ -212,8 +223,14 @@ rd_err rd_answer_head(struct rd_answer *answer, const struct rd_tensor_info *ten
     for (size_t i = 0; i < count; i++) {
         int row = find_row(answer, tensors[i].name);
         answer->part_of[i] = (int8_t)row;
-        if (row >= 0) {
-            RD_TRY(begin_part(answer, &answer->mapping->outputs[row], &tensors[i], why));
+        if (row < 0) {
+            continue;
+        }
+        const struct rd_mapping_tensor *output = &answer->mapping->outputs[row];
+        if (output->gives != RD_OUTPUT_PREVIEW) {
+            RD_TRY(begin_part(answer, output, &tensors[i], why));
+        } else if (begin_part(answer, output, &tensors[i], NULL) != RD_OK) {
+            leave_out(answer, &answer->parts[row]);
         }
     }
     return RD_OK;
@@ -258,8 +275,8 @@ static rd_err end_preview(struct rd_answer *answer, const struct rd_mapping_tens
     struct rd_image_info info;
     struct rd_why inner;
     if (is_raw(row)) {
-        RD_AUTO_BUF struct rd_buf file;
-        rd_buf_init(&file, RD_ANSWER_PREVIEW_MAX);
+        RD_AUTO_BUF struct rd_buf file; /* beside the pixels */
+        rd_buf_init(&file, RD_ENGINE_HELD_MAX - 3 * RD_ANSWER_PREVIEW_PIXELS_MAX);
         RD_TRY(rd_image_encode(&part->pixels.image, RD_MEDIA_JPEG, PREVIEW_QUALITY, &file));
         sink->preview(sink->ctx, RD_MEDIA_JPEG, file.data, file.len);
         return RD_OK;
@@ -282,7 +299,7 @@ static rd_err begin_bytes(struct rd_answer *answer, size_t row, struct rd_why *w
                    (uint64_t)part->first[2] << 16 | (uint64_t)part->first[3] << 24;
     part->expected = RD_ANSWER_LENGTH_LEN + len;
     if (!is_picture(output)) {
-        size_t most = output->gives == RD_OUTPUT_PREVIEW ? RD_ANSWER_PREVIEW_MAX : DEVICE_TEXT_MAX;
+        size_t most = output->gives == RD_OUTPUT_PREVIEW ? RD_ENGINE_HELD_MAX : DEVICE_TEXT_MAX;
         if (len > most) {
             return rd_answer_malformed(answer, why, output, "%llu bytes, at most %zu",
                                        (unsigned long long)len, most);
@@ -345,18 +362,10 @@ static rd_err take(struct rd_answer *answer, size_t row, const uint8_t *bytes, s
     return rd_buf_err(&part->file);
 }
 
-rd_err rd_answer_data(struct rd_answer *answer, size_t index, const void *bytes, size_t len,
-                      struct rd_why *why)
+/* Bytes of a tensor that has row `row`. */
+static rd_err feed(struct rd_answer *answer, size_t row, const uint8_t *from, size_t len,
+                   struct rd_why *why)
 {
-    const uint8_t *from = bytes;
-    if (index >= answer->tensors_count) {
-        answer->malformed = true;
-        return rd_why_set(why, RD_ERR_BACKEND_FAILED, "the answer has more bytes than tensors");
-    }
-    if (answer->part_of[index] < 0) {
-        return RD_OK;
-    }
-    size_t row = (size_t)answer->part_of[index];
     struct rd_answer_part *part = &answer->parts[row];
     while (len > 0) {
         uint64_t room = part->expected - part->received;
@@ -372,6 +381,27 @@ rd_err rd_answer_data(struct rd_answer *answer, size_t index, const void *bytes,
         if (part->received == part->expected && !part->skipped) {
             RD_TRY(end_part(answer, row, why));
         }
+    }
+    return RD_OK;
+}
+
+rd_err rd_answer_data(struct rd_answer *answer, size_t index, const void *bytes, size_t len,
+                      struct rd_why *why)
+{
+    if (index >= answer->tensors_count) {
+        answer->malformed = true;
+        return rd_why_set(why, RD_ERR_BACKEND_FAILED, "the answer has more bytes than tensors");
+    }
+    if (answer->part_of[index] < 0) {
+        return RD_OK;
+    }
+    size_t row = (size_t)answer->part_of[index];
+    struct rd_answer_part *part = &answer->parts[row];
+    if (answer->mapping->outputs[row].gives != RD_OUTPUT_PREVIEW) {
+        return feed(answer, row, bytes, len, why);
+    }
+    if (!part->left_out && feed(answer, row, bytes, len, NULL) != RD_OK) {
+        leave_out(answer, part);
     }
     return RD_OK;
 }

@@ -19,7 +19,8 @@
  * Nothing that a server sends is believed: datatype and shape are compared with the mapping and the
  * generation, lengths with what comes, first bytes with the type. What is wrong is BACKEND_FAILED
  * with words for the operator, and sets `malformed`. An error of the sink is returned as it is.
- * After an error only rd_answer_done may be called.
+ * After an error only rd_answer_done may be called. A preview is a courtesy: one that is wrong, or
+ * that RD_ENGINE_HELD_MAX does not hold, is left out, and nobody hears of it.
  *
  * In a decoupled answer a picture or preview without elements, or of length 0, means "not yet", so
  * that a model whose framework wants every output in every message can be served. Progress out
@@ -33,16 +34,18 @@
 #include "engine/tensor/pixels.h"
 
 enum {
-    RD_ANSWER_TENSORS_MAX = 64,      /* in one message */
-    RD_ANSWER_FILE_MAX = 16 << 20,   /* a picture that has to be encoded again */
-    RD_ANSWER_PREVIEW_MAX = 1 << 20, /* a preview as a file; as pixels a third of them */
-    RD_ANSWER_MAGIC_LEN = 12,        /* first bytes that tell what a file is */
+    RD_ANSWER_TENSORS_MAX = 64,    /* in one message */
+    RD_ANSWER_FILE_MAX = 16 << 20, /* a picture that has to be encoded again */
+    /* A raw preview, 256 x 256: its pixels take 3/4 of what may be held, its file the rest. */
+    RD_ANSWER_PREVIEW_PIXELS_MAX = RD_ENGINE_HELD_MAX / 4,
+    RD_ANSWER_MAGIC_LEN = 12, /* first bytes that tell what a file is */
     RD_ANSWER_DEVICE_SECONDS_MAX = 1 << 20,
 };
 
 /* One output of the mapping, in the current message. Private. */
 struct rd_answer_part {
     bool present, skipped; /* the message has it; without elements: not yet */
+    bool left_out;         /* a preview that is wrong: the rest of its bytes is not looked at */
     uint64_t expected;     /* bytes; of BYTES known behind the first 4 */
     uint64_t received;
     uint8_t first[RD_ANSWER_MAGIC_LEN]; /* a number, a length, a file's first bytes */

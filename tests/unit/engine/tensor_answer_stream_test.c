@@ -96,9 +96,6 @@ static void streams_that_are_wrong(void **state)
         {{{{"progress", "FP32", one, 1, false}, QUARTER QUARTER, 8}}, 1}};
     static const struct message type[] = {
         {{{{"device_seconds", "FP32", one, 1, false}, QUARTER, 4}}, 1}};
-    static const struct message preview[] = {
-        {{FILE_TENSOR("preview", "\x0f\0\0\0this is no file")}, 1}};
-    static const struct message large[] = {{{FILE_TENSOR("preview", "\x01\0\x10\0 ")}, 1}};
     static const struct message device[] = {{{FILE_TENSOR("device", "\x01\x10\0\0 ")}, 1}};
     static const struct message empty[] = {{{{{"image", "BYTES", none, 1, false}, "x", 1}}, 1}};
     refused(mapping, twice, 2, "the answer's tensor image: it came twice");
@@ -108,16 +105,88 @@ static void streams_that_are_wrong(void **state)
             "the answer's tensor progress: expected shape of one element, got [2]");
     refused(mapping, long_number, 1, "the answer's tensor progress: it has more than its 4 bytes");
     refused(mapping, type, 1, "the answer's tensor device_seconds: expected FP64, got FP32");
-    refused(mapping, large, 1, "the answer's tensor preview: 1048577 bytes, at most 1048576");
     refused(mapping, device, 1, "the answer's tensor device: 4097 bytes, at most 4096");
     refused(mapping, empty, 1, "the answer's tensor image: it has more than its 0 bytes");
-    struct told told = {0};
-    struct rd_answer answer;
-    struct rd_why why = {""};
-    struct dialogue d = {mapping, png_asked, preview, 1, &told, &answer, false};
-    assert_int_equal(run(&d, 4, &why), RD_ERR_BACKEND_FAILED);
-    assert_memory_equal(why.text, "the answer's tensor preview: ", 29);
-    told_done(&told);
+}
+
+/* A preview is a courtesy: one that is wrong is left out, and what comes behind it counts. */
+static void previews_that_are_wrong_are_left_out(void **state)
+{
+    (void)state;
+    static const size_t pieces[] = {1, 3, 4, 1000000};
+    static const struct message rows[] = {
+        {{FILE_TENSOR("preview", "\x0f\0\0\0this is no file")}, 1},
+        {{FILE_TENSOR("preview", "\x01\0\x04\0 ")}, 1}, /* RD_ENGINE_HELD_MAX + 1 */
+        {{FILE_TENSOR("preview", "\xff\xff\xff\xff ")}, 1},
+        {{FILE_TENSOR("preview", "\x0f\0\0\0it ends")}, 1},
+        {{FILE_TENSOR("preview", "\x0f\0")}, 1},
+        {{FILE_TENSOR("preview", "\x01\0\0\0 and more")}, 1},
+        {{{{"preview", "FP32", one, 1, false}, QUARTER, 4}}, 1},
+        {{{{"preview", "BYTES", dims_two, 1, false}, "\0\0\0\0\0\0\0\0", 8}}, 1},
+        {{{{"preview", "BYTES", dims_vast, 2, false}, "x", 1}}, 1},
+        {{{{"preview", "BYTES", none, 1, false}, "x", 1}}, 1},
+        {{FILE_TENSOR("preview", "\2\0\0\0ab"), FILE_TENSOR("preview", "\2\0\0\0cd")}, 2},
+    };
+    RD_AUTO_BUF struct rd_buf good;
+    a_file(RD_MEDIA_JPEG, &good);
+    for (size_t i = 0; i < 4 * sizeof rows / sizeof rows[0]; i++) {
+        const struct message messages[] = {
+            rows[i / 4],
+            {{FILE_TENSOR("image", "\x22\0\0\0" PNG)}, 1},
+            {{{{"preview", "BYTES", one, 1, false}, good.data, good.len}}, 1},
+        };
+        for (size_t count = 2; count <= 3; count++) {
+            struct told told = {0};
+            struct rd_answer answer;
+            struct rd_why why = {""};
+            struct dialogue d = {rd_mapping_ready("prompt-to-stream"),
+                                 png_asked,
+                                 messages,
+                                 count,
+                                 &told,
+                                 &answer,
+                                 false};
+            assert_int_equal(run(&d, pieces[i % 4], &why), RD_OK);
+            assert_false(answer.malformed);
+            assert_string_equal(why.text, "");
+            assert_int_equal(told.previews, count - 2);
+            assert_int_equal(told.ends, 1);
+            assert_int_equal(told.data.len, 0x22);
+            told_done(&told);
+        }
+    }
+}
+
+static void a_preview_of_as_much_as_may_be_held(void **state)
+{
+    (void)state;
+    RD_AUTO_BUF struct rd_buf file, padded;
+    a_file(RD_MEDIA_PNG, &file);
+    for (size_t more = 0; more < 2; more++) {
+        size_t len = RD_ENGINE_HELD_MAX + more;
+        rd_buf_init(&padded, 4 + len);
+        for (unsigned i = 0; i < 4; i++) {
+            rd_buf_char(&padded, (char)(len >> (8 * i)));
+        }
+        rd_buf_append(&padded, file.data + 4, file.len - 4);
+        size_t rest = 4 + len - padded.len;
+        char *room = rd_buf_reserve(&padded, rest);
+        assert_non_null(room);
+        memset(room, 0, rest);
+        rd_buf_commit(&padded, rest);
+        const struct message messages[] = {
+            {{{{"preview", "BYTES", one, 1, false}, padded.data, padded.len}}, 1},
+            {{FILE_TENSOR("image", "\x22\0\0\0" PNG)}, 1}};
+        struct told told = {0};
+        struct rd_answer answer;
+        struct dialogue d = {
+            rd_mapping_ready("prompt-to-stream"), png_asked, messages, 2, &told, &answer, false};
+        assert_int_equal(run(&d, 10000, NULL), RD_OK);
+        assert_int_equal(told.previews, 1 - more);
+        assert_int_equal(told.preview.len, more == 0 ? len : 0);
+        told_done(&told);
+        rd_buf_done(&padded);
+    }
 }
 
 /* Over all outputs of the run: this one is the third of four. */
@@ -196,6 +265,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_stream_of_messages),
         cmocka_unit_test(streams_that_are_wrong),
+        cmocka_unit_test(previews_that_are_wrong_are_left_out),
+        cmocka_unit_test(a_preview_of_as_much_as_may_be_held),
         cmocka_unit_test(a_raw_picture_comes_once),
         cmocka_unit_test(progress_is_of_the_whole_run),
         cmocka_unit_test(numbers_that_count_as_not_told),

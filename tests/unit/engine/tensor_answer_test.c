@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -364,10 +365,8 @@ static void a_raw_preview(void **state)
     (void)state;
     static uint8_t grey[64 * 64 * 3];
     static const int64_t shape[] = {64, 64, 3};
-    static const int64_t large[] = {600, 600, 3};
     struct rd_mapping mapping = raw_mapping();
     struct message message = {{{{"PREVIEW", "UINT8", shape, 3, false}, grey, sizeof grey}}, 1};
-    struct message too_large = {{{{"PREVIEW", "UINT8", large, 3, false}, grey, 1}}, 1};
     memset(grey, 128, sizeof grey);
     struct told told = {0};
     struct rd_answer answer;
@@ -381,8 +380,53 @@ static void a_raw_preview(void **state)
     assert_in_range(image.pixels[1000], 126, 130);
     rd_image_done(&image);
     told_done(&told);
-    refused(&mapping, &too_large, 1,
-            "the answer's tensor PREVIEW: a preview of 600x600 is too large");
+}
+
+/* What is wrong with a raw preview leaves it out; the picture beside it comes. */
+static void raw_previews_that_are_left_out(void **state)
+{
+    (void)state;
+    static const int64_t most[] = {256, 256, 3};
+    static const int64_t more[] = {257, 256, 3};
+    static const int64_t grey[] = {16, 16, 1};
+    static uint8_t pixels[257 * 256 * 3];
+    static float nan[3];
+    static const int64_t picture[] = {1, 3, 4, 8};
+    static const int64_t dot[] = {1, 1, 3};
+    static const float zeros[96];
+    const struct {
+        struct tensor preview;
+        unsigned previews;
+    } rows[] = {
+        {{{"PREVIEW", "UINT8", most, 3, false}, pixels, 256 * 256 * 3}, 1},
+        {{{"PREVIEW", "UINT8", more, 3, false}, pixels, 257 * 256 * 3}, 0},
+        {{{"PREVIEW", "UINT8", grey, 3, false}, pixels, 16 * 16}, 0},
+        {{{"PREVIEW", "UINT8", most, 3, false}, pixels, 100}, 0},
+        {{{"PREVIEW", "UINT8", most, 3, false}, pixels, 257 * 256 * 3}, 1},
+        {{{"PREVIEW", "FP32", dot, 3, false}, nan, sizeof nan}, 0},
+    };
+    nan[1] = NAN;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct rd_mapping mapping = raw_mapping();
+        struct rd_mapping_tensor outputs[] = {raw_outputs[0], raw_outputs[1]};
+        if (i == 5) { /* the datatype is right, a sample is not */
+            outputs[1].datatype = RD_DATATYPE_FP32;
+            outputs[1].range = RD_RANGE_0_1;
+        }
+        mapping.outputs = outputs;
+        struct message message = {
+            {rows[i].preview, {{"IMAGES", "FP32", picture, 4, false}, zeros, sizeof zeros}}, 2};
+        struct told told = {0};
+        struct rd_answer answer;
+        struct rd_why why = {""};
+        struct dialogue d = {&mapping, png_asked, &message, 1, &told, &answer, false};
+        assert_int_equal(run(&d, 1000, &why), RD_OK);
+        assert_false(answer.malformed);
+        assert_string_equal(why.text, "");
+        assert_int_equal(told.previews, rows[i].previews);
+        assert_int_equal(told.ends, 1);
+        told_done(&told);
+    }
 }
 
 int main(void)
@@ -401,6 +445,7 @@ int main(void)
         cmocka_unit_test(a_raw_picture_is_encoded),
         cmocka_unit_test(raw_pictures_that_are_none),
         cmocka_unit_test(a_raw_preview),
+        cmocka_unit_test(raw_previews_that_are_left_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
