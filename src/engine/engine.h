@@ -15,7 +15,11 @@
  * "mask: ", and goes to the client. Every other why goes to the log only.
  * It MUST NOT call the sink after done(), hold the job after done(), block in start() or cancel(),
  * log, or read a configuration other than what open() got. What it keeps in memory of one run's
- * outputs is bounded by RD_ENGINE_HELD_MAX; the rest is streamed into the sink. */
+ * outputs is bounded by RD_ENGINE_HELD_MAX; the rest is streamed into the sink. The exception is a
+ * picture that has to be encoded here, since there is none before all of it came: a raw one takes 3
+ * bytes a pixel (engine/tensor/answer.h), and a file of another type than was asked for is held
+ * whole, up to 16 MiB there and 64 MiB in engine/openai/picture.h; each also takes its pixels and
+ * the encoded file while it is encoded. */
 #ifndef RD_ENGINE_ENGINE_H
 #define RD_ENGINE_ENGINE_H
 
