@@ -52,6 +52,23 @@ rd_err rd_media_check_size_is(const struct rd_media_check *check, unsigned width
                             width, height, expected->width, expected->height);
 }
 
+rd_err rd_media_check_beside(struct rd_media_check *check, uint64_t bytes, struct rd_why *why)
+{
+    if (bytes <= RD_MEDIA_BESIDE_MAX - check->beside) {
+        check->beside += bytes;
+        return RD_OK;
+    }
+    return rd_why_set(why, RD_ERR_BACKEND_FAILED,
+                      "the %s has over %d MiB of profiles, texts and the like beside its picture",
+                      check->ops->name, RD_MEDIA_BESIDE_MAX >> 20);
+}
+
+rd_err rd_media_check_moves(const struct rd_media_check *check, struct rd_why *why)
+{
+    return rd_why_set(why, RD_ERR_BACKEND_FAILED, "the %s is animated; one picture was asked for",
+                      check->ops->name);
+}
+
 rd_err rd_media_check_new(const struct rd_media_expected *expected, struct rd_media_check **ret)
 {
     struct rd_media_check *check = NULL;

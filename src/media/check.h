@@ -12,12 +12,15 @@
  *   WebP  decoded as it arrives by libwebp, which cannot do without the canvas: 2.5 bytes a pixel,
  *         8 when it is lossless.
  *   MP4   the boxes, not the frames: ftyp, moov and mdat are there, no size lies, a video track
- *         has the right size. Decoding a video would cost more than many a small model takes to
- *         make it. moov is held: MOOV_MAX, 256 KiB.
+ *         has the right size and says that it has frames, mdat is not empty. Decoding a video would
+ *         cost more than many a small model takes to make it. moov is held: MOOV_MAX, 256 KiB.
  *
  * In all four the width and height must be those of the generation's format, which the caller asked
- * for and the statement will say, and nothing may follow the end: what is signed is one picture and
- * not something else as well. Memory is taken after the size was found to be right.
+ * for and the statement will say. A PNG or WebP that moves is refused, since nothing looked at its
+ * other frames, and nothing may follow the end: what is signed is one picture. Beside it stand only
+ * parts that the format lets readers skip, RD_MEDIA_BESIDE_MAX bytes together, and nobody looks
+ * into those. No check can prove that a file hides nothing: pixels, tables and padding can, too.
+ * Memory is taken after the size was found to be right.
  *
  * Cost on one core of a small server, spread over the time in which the bytes come: what unpacking
  * the format costs anybody, so an engine's own encoder took several times as long.
@@ -36,6 +39,9 @@
 #include "core/generation.h"
 
 struct rd_media_check;
+
+/* Profiles, texts, a C2PA manifest. */
+enum { RD_MEDIA_BESIDE_MAX = 1 << 20 };
 
 struct rd_media_expected {
     enum rd_media media;

@@ -27,6 +27,7 @@ struct rd_media_check {
     struct rd_media_expected expected;
     uint8_t start[RD_CHECK_START];
     size_t start_len;
+    uint64_t beside; /* bytes that are not the picture, so far */
 };
 
 extern const struct rd_media_check_ops rd_media_check_png, rd_media_check_jpeg, rd_media_check_webp,
@@ -35,5 +36,11 @@ extern const struct rd_media_check_ops rd_media_check_png, rd_media_check_jpeg, 
 /* BACKEND_FAILED unless it is the size that was asked for. */
 rd_err rd_media_check_size_is(const struct rd_media_check *check, unsigned width, unsigned height,
                               struct rd_why *why) RD_MUST;
+/* These bytes are skipped: BACKEND_FAILED once they are more than RD_MEDIA_BESIDE_MAX in all.
+ * Called with what a part's head claims, so that it is refused before it comes. */
+rd_err rd_media_check_beside(struct rd_media_check *check, uint64_t bytes,
+                             struct rd_why *why) RD_MUST;
+/* BACKEND_FAILED: it has more than one frame. */
+rd_err rd_media_check_moves(const struct rd_media_check *check, struct rd_why *why) RD_MUST;
 
 #endif

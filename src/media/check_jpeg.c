@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * JPEG, checked while it arrives: libjpeg with a source that suspends. What it has not used yet is
- * kept and given again with the next bytes; that is a marker's segment at most, 64 KiB.
+ * kept and given again with the next bytes; that is a marker's segment at most, 64 KiB. It begins
+ * that segment from the front each time, so it is asked only when AGAIN more bytes are there.
  *
  * The output is an eighth of the size in each direction and in the file's own colours, so that no
  * transform of any size is computed: of each 8 x 8 block only the first coefficient is used. All
@@ -15,7 +16,8 @@
 
 enum {
     PIECE = 16384,
-    KEPT_MAX = 65536 + PIECE, /* a segment, and a piece behind it */
+    AGAIN = 4096,
+    KEPT_MAX = 65536 + AGAIN + PIECE, /* a segment, what it was not asked for yet, and a piece */
     COMPONENTS_MAX = 4,
     SHRINK = 8,
 };
@@ -29,9 +31,10 @@ struct jpeg {
     struct jpeg_source_mgr source;
     enum stage stage;
     size_t skip; /* bytes to come that nobody looks at */
+    rd_err skipped;
     uint8_t *row;
-    struct rd_why *why; /* of the call */
-    size_t kept_len;
+    struct rd_why *why;         /* of the call */
+    size_t kept_len, asked_len; /* of it, what libjpeg has seen and not used */
     uint8_t kept[KEPT_MAX];
 };
 
@@ -54,6 +57,9 @@ static void source_skip(j_decompress_ptr codec, long count)
     jpeg->source.next_input_byte += now;
     jpeg->source.bytes_in_buffer -= now;
     jpeg->skip = count <= 0 ? 0 : (size_t)count - now;
+    if (count > 0 && jpeg->skipped == RD_OK) {
+        jpeg->skipped = rd_media_check_beside(&jpeg->check, (uint64_t)count, jpeg->why);
+    }
 }
 
 /* The header is read: is it what was asked for? */
@@ -116,16 +122,19 @@ static rd_err go_on(struct jpeg *jpeg)
     return RD_OK;
 }
 
-static rd_err take(struct jpeg *jpeg, const uint8_t *bytes, size_t len)
+static rd_err ask(struct jpeg *jpeg)
 {
-    memcpy(jpeg->kept + jpeg->kept_len, bytes, len);
-    jpeg->kept_len += len;
     jpeg->source.next_input_byte = jpeg->kept;
     jpeg->source.bytes_in_buffer = jpeg->kept_len;
-    RD_TRY(go_on(jpeg));
+    rd_err err = go_on(jpeg);
+    RD_TRY(jpeg->skipped); /* sure, whatever came of the rest */
+    RD_TRY(err);
     jpeg->kept_len = jpeg->source.bytes_in_buffer;
+    jpeg->asked_len = jpeg->kept_len;
     memmove(jpeg->kept, jpeg->source.next_input_byte, jpeg->kept_len);
-    return RD_OK;
+    return jpeg->stage == AT_END && jpeg->kept_len > 0
+               ? rd_why_set(jpeg->why, RD_ERR_BACKEND_FAILED, "bytes follow the JPEG's end")
+               : RD_OK;
 }
 
 static rd_err feed(struct rd_media_check *check, const uint8_t *bytes, size_t len,
@@ -147,18 +156,24 @@ static rd_err feed(struct rd_media_check *check, const uint8_t *bytes, size_t le
                               "the JPEG is damaged: a segment is over "
                               "its end");
         }
-        RD_TRY(take(jpeg, bytes, part));
+        memcpy(jpeg->kept + jpeg->kept_len, bytes, part);
+        jpeg->kept_len += part;
+        if (jpeg->kept_len - jpeg->asked_len >= AGAIN) {
+            RD_TRY(ask(jpeg));
+        }
         bytes += part;
         len -= part;
     }
-    return jpeg->stage == AT_END && jpeg->kept_len > 0
-               ? rd_why_set(why, RD_ERR_BACKEND_FAILED, "bytes follow the JPEG's end")
-               : RD_OK;
+    return RD_OK;
 }
 
 static rd_err finish(struct rd_media_check *check, struct rd_why *why)
 {
-    const struct jpeg *jpeg = (const struct jpeg *)check;
+    struct jpeg *jpeg = (struct jpeg *)check;
+    jpeg->why = why;
+    if (jpeg->kept_len > jpeg->asked_len) {
+        RD_TRY(ask(jpeg));
+    }
     return jpeg->stage == AT_END
                ? RD_OK
                : rd_why_set(why, RD_ERR_BACKEND_FAILED, "the JPEG is damaged: it ends early");

@@ -2,14 +2,15 @@
  *
  * MP4, its boxes checked while they arrive; frames are not decoded.
  *
- *   box      u32 size (all of it) | type | content           size 1: u64 size behind the type;
- *                                                            size 0: up to the file's end (big
- * endian) file     ftyp first; moov and mdat once at least; others are stepped over moov     trak,
- * and in one of them mdia.hdlr says "vide", and tkhd the size: its last 8 bytes, width and height
- * as 16.16
+ *   box    u32 size (all of it) | type | content     (big endian; size 1: u64 size behind the type;
+ *                                                     size 0: up to the file's end)
+ *   file   ftyp first; one moov, and mdats that are not all empty; other boxes are stepped over,
+ * and bounded together moov   trak, and in one of them mdia.hdlr says "vide"; tkhd has the size:
+ * its last 8 bytes, width and height as 16.16; mdia.minf.stbl.stsz (or stz2) the number of frames
  *
  * A file whose boxes end where it ends was not cut. moov is held until it is whole, then walked; it
- * is an index, a few bytes a frame. A fragmented file (moof) has more mdats, and is taken. */
+ * is an index, a few bytes a frame. In a fragmented file it may count none: each moof is an index
+ * of its own, with an mdat of its own. */
 #include "media/check_codec.h"
 
 #include <string.h>
@@ -17,15 +18,27 @@
 #include "base/buf.h"
 #include "base/mem.h"
 
-enum { MOOV_MAX = 256 << 10, HEAD = 8, HEAD_LARGE = 16, DEPTH = 2, TKHD_MIN = 84, HDLR_MIN = 12 };
+enum {
+    MOOV_MAX = 256 << 10,
+    HEAD = 8,
+    HEAD_LARGE = 16,
+    DEPTH = 4,
+    TKHD_MIN = 84,
+    HDLR_MIN = 12,
+    STSZ_MIN = 12
+};
+
+enum kind { KIND_OTHER, KIND_FTYP, KIND_MOOV, KIND_MOOF, KIND_MDAT };
 
 struct mp4 {
     struct rd_media_check check; /* first */
     uint8_t head[HEAD_LARGE];
     size_t head_len;
     uint64_t left; /* of the box's content */
-    bool inside, endless, moov_here;
+    bool inside, endless;
+    enum kind kind; /* of the box that it is in */
     bool ftyp, moov, mdat;
+    bool frames, data;   /* an index says that there are some; an mdat has a byte */
     struct rd_buf index; /* moov's content */
 };
 
@@ -65,10 +78,20 @@ static bool next_box(struct span *in, struct span *ret, const uint8_t **ret_type
 
 struct track {
     bool video;
-    uint32_t width, height;
+    uint32_t width, height, frames;
 };
 
-/* What stands in trak and in its mdia. */
+static bool is_one_of(const uint8_t *type, const char *types)
+{
+    for (; *types != '\0'; types += 4) {
+        if (memcmp(type, types, 4) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What stands in trak, and in the boxes in it that lead to the frames. */
 static bool read_track(struct span in, unsigned depth, struct track *ret)
 {
     while (in.len > 0) {
@@ -77,10 +100,13 @@ static bool read_track(struct span in, unsigned depth, struct track *ret)
         if (!next_box(&in, &box, &type)) {
             return false;
         }
-        if (memcmp(type, "mdia", 4) == 0 && depth > 0 && !read_track(box, depth - 1, ret)) {
+        if (is_one_of(type, "mdiaminfstbl") && depth > 0 && !read_track(box, depth - 1, ret)) {
             return false;
         }
-        if (memcmp(type, "hdlr", 4) == 0 && box.len >= HDLR_MIN) {
+        if (is_one_of(type, "stszstz2") && box.len >= STSZ_MIN) {
+            ret->frames = be32(box.at + 8);
+        }
+        if (depth == DEPTH - 2 && memcmp(type, "hdlr", 4) == 0 && box.len >= HDLR_MIN) {
             ret->video = memcmp(box.at + 8, "vide", 4) == 0;
         }
         if (memcmp(type, "tkhd", 4) == 0 && box.len >= TKHD_MIN) {
@@ -110,6 +136,7 @@ static rd_err check_index(struct mp4 *mp4, struct rd_why *why)
         }
         if (track.video) {
             video = true;
+            mp4->frames = mp4->frames || track.frames > 0;
             RD_TRY(rd_media_check_size_is(&mp4->check, track.width, track.height, why));
         }
     }
@@ -118,9 +145,19 @@ static rd_err check_index(struct mp4 *mp4, struct rd_why *why)
 
 /* ---- the file ---- */
 
+static enum kind kind_of(const uint8_t *type)
+{
+    static const char types[] = "    ftypmoovmoofmdat"; /* as enum kind */
+    enum kind kind = KIND_MDAT;
+    while (kind != KIND_OTHER && memcmp(type, types + 4 * (size_t)kind, 4) != 0) {
+        kind--;
+    }
+    return kind;
+}
+
 static rd_err begin_box(struct mp4 *mp4, struct rd_why *why)
 {
-    const uint8_t *type = mp4->head + 4;
+    mp4->kind = kind_of(mp4->head + 4);
     uint64_t size = be32(mp4->head);
     mp4->endless = size == 0;
     if (size == 1) {
@@ -131,19 +168,24 @@ static rd_err begin_box(struct mp4 *mp4, struct rd_why *why)
     }
     mp4->left = mp4->endless ? UINT64_MAX : size - mp4->head_len;
     mp4->inside = mp4->left > 0;
+    size_t head_len = mp4->head_len;
     mp4->head_len = 0;
-    bool mdat = memcmp(type, "mdat", 4) == 0;
-    mp4->moov_here = memcmp(type, "moov", 4) == 0;
-    mp4->ftyp = mp4->ftyp || memcmp(type, "ftyp", 4) == 0;
-    mp4->mdat = mp4->mdat || mdat;
-    if (!mp4->ftyp || (mp4->moov_here && mp4->moov) || (mp4->endless && !mdat)) {
+    bool moov = mp4->kind == KIND_MOOV;
+    mp4->ftyp = mp4->ftyp || mp4->kind == KIND_FTYP;
+    mp4->mdat = mp4->mdat || mp4->kind == KIND_MDAT;
+    if (!mp4->ftyp || (moov && mp4->moov) || (mp4->endless && mp4->kind != KIND_MDAT)) {
         return bad(why, "a box stands where it must not");
     }
-    if (mp4->moov_here && mp4->left > MOOV_MAX) {
+    if (moov && mp4->left > MOOV_MAX) {
         return bad(why, "its index is over 256 KiB");
     }
-    mp4->moov = mp4->moov || mp4->moov_here;
-    return mp4->moov_here && !mp4->inside ? check_index(mp4, why) : RD_OK;
+    if (mp4->kind == KIND_OTHER || mp4->kind == KIND_FTYP) {
+        RD_TRY(rd_media_check_beside(&mp4->check, mp4->left, why));
+        RD_TRY(rd_media_check_beside(&mp4->check, head_len, why));
+    }
+    mp4->moov = mp4->moov || moov;
+    mp4->frames = mp4->frames || (mp4->kind == KIND_MOOF && mp4->inside);
+    return moov && !mp4->inside ? check_index(mp4, why) : RD_OK;
 }
 
 static rd_err gather_head(struct mp4 *mp4, const uint8_t **at, const uint8_t *end,
@@ -170,7 +212,8 @@ static rd_err feed(struct rd_media_check *check, const uint8_t *bytes, size_t le
             continue;
         }
         size_t part = (size_t)(end - bytes) < mp4->left ? (size_t)(end - bytes) : mp4->left;
-        if (mp4->moov_here) {
+        mp4->data = mp4->data || mp4->kind == KIND_MDAT;
+        if (mp4->kind == KIND_MOOV) {
             rd_buf_append(&mp4->index, bytes, part);
             RD_TRY(rd_buf_err(&mp4->index));
         }
@@ -178,7 +221,7 @@ static rd_err feed(struct rd_media_check *check, const uint8_t *bytes, size_t le
         mp4->left -= part;
         if (mp4->left == 0) {
             mp4->inside = false;
-            if (mp4->moov_here) {
+            if (mp4->kind == KIND_MOOV) {
                 RD_TRY(check_index(mp4, why));
                 rd_buf_done(&mp4->index);
             }
@@ -193,7 +236,7 @@ static rd_err finish(struct rd_media_check *check, struct rd_why *why)
     if (mp4->head_len > 0 || (mp4->inside && !mp4->endless) || !mp4->moov || !mp4->mdat) {
         return bad(why, "it ends early");
     }
-    return RD_OK;
+    return mp4->frames && mp4->data ? RD_OK : bad(why, "it has no frames");
 }
 
 static void mp4_free(struct rd_media_check *check)

@@ -7,6 +7,7 @@
  *
  *   signature, IHDR        probe.c reads them, as it does for every picture
  *   then chunks            u32 length | type | data | u32 CRC-32 of type and data    (big endian)
+ *   acTL, fcTL, fdAT       refused: an APNG's other frames, which libpng skips and viewers show
  *   IDATs together         one zlib stream: for each row of each pass a filter byte, 0 to 4, and
  *                          the row; exactly as many bytes as the header's size needs
  *
@@ -22,9 +23,9 @@
 #include "media/codec.h"
 
 enum {
-    HEADER = 33,         /* signature and IHDR */
-    CHUNK_MAX = 8000000, /* of another than IDAT; as png.c */
-    INFLATED = 16384,    /* bytes at a time */
+    HEADER = 33,      /* signature and IHDR */
+    AROUND = 12,      /* a chunk's bytes beside its data */
+    INFLATED = 16384, /* bytes at a time */
     PASSES = 7,
     COLOUR_PALETTE = 3
 };
@@ -290,6 +291,11 @@ static rd_err check_end(struct png *png, struct rd_why *why)
     return png->left == 0 ? RD_OK : bad(why, "its end is malformed");
 }
 
+static rd_err check_frames(struct png *png, struct rd_why *why)
+{
+    return rd_media_check_moves(&png->check, why);
+}
+
 /* The colour that is transparent, of 2 or 6 bytes, must be one that the depth has. */
 static rd_err take_transparency(struct png *png, const uint8_t *bytes, size_t len,
                                 struct rd_why *why)
@@ -325,17 +331,17 @@ static rd_err take_chunk(struct png *png, struct rd_why *why)
         char type[5];
         enum kind kind;
         rd_err (*check)(struct png *png, struct rd_why *why);
-    } known[] = {{"PLTE", KIND_PLTE, check_palette},
-                 {"tRNS", KIND_TRNS, check_transparency},
-                 {"IDAT", KIND_IDAT, check_pixels},
-                 {"IEND", KIND_IEND, check_end}};
+    } known[] = {{"PLTE", KIND_PLTE, check_palette}, {"tRNS", KIND_TRNS, check_transparency},
+                 {"IDAT", KIND_IDAT, check_pixels},  {"IEND", KIND_IEND, check_end},
+                 {"acTL", KIND_OTHER, check_frames}, {"fcTL", KIND_OTHER, check_frames},
+                 {"fdAT", KIND_OTHER, check_frames}};
     const uint8_t *type = png->small + 4;
     png->left = be32(png->small);
     png->crc = (uint32_t)crc32_z(0, type, 4);
     png->kind = KIND_OTHER;
     png->state = png->left == 0 ? AT_CRC : AT_DATA;
     bool idat = memcmp(type, "IDAT", 4) == 0;
-    if (!type_is_sound(type) || png->left > INT32_MAX || (!idat && png->left > CHUNK_MAX)) {
+    if (!type_is_sound(type) || png->left > INT32_MAX) {
         return bad(why, "a chunk is malformed");
     }
     png->idat_over = png->idat_over || (png->idat && !idat);
@@ -345,7 +351,9 @@ static rd_err take_chunk(struct png *png, struct rd_why *why)
             return known[i].check(png, why);
         }
     }
-    return (type[0] & 0x20) != 0 ? RD_OK : bad(why, "a chunk that must be understood is unknown");
+    return (type[0] & 0x20) != 0
+               ? rd_media_check_beside(&png->check, (uint64_t)png->left + AROUND, why)
+               : bad(why, "a chunk that must be understood is unknown");
 }
 
 static rd_err take_crc(struct png *png, struct rd_why *why)

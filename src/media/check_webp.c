@@ -5,8 +5,9 @@
  * canvas. It is YUV with alpha: the smallest one that makes libwebp unpack the alpha, too.
  *
  * The first 30 bytes hold the size (probe.c); only when it is right is the decoder made. RIFF says
- * how long the file is; it must be exactly so long, and no longer than MAX_BITS a pixel need. As in
- * webp.c, errno tells a lack of memory from damage. */
+ * how long the file is; it must be exactly so long, and no longer than BYTES_A_PIXEL allow. Its
+ * chunks (type | u32 length, little endian | data, made even) are walked beside the decoder, which
+ * skips those that it does not know. As in webp.c, errno tells a lack of memory from damage. */
 #include "media/check_codec.h"
 
 #include <errno.h>
@@ -19,8 +20,9 @@
 
 enum {
     HEADER = 30,
-    BYTES_A_PIXEL = 8,     /* the file may have at most, */
-    BYTES_BESIDE = 1 << 20 /* and so many more for profiles and the like */
+    RIFF = 12,
+    CHUNK = 8,        /* a chunk's head */
+    BYTES_A_PIXEL = 8 /* the file may have at most, and what is beside the picture */
 };
 
 struct webp {
@@ -31,6 +33,10 @@ struct webp {
     WebPDecoderConfig config;
     WebPIDecoder *decoder;
     bool complete;
+    uint8_t chunk[CHUNK];
+    size_t chunk_len;
+    uint64_t chunk_left; /* bytes to come before the next head */
+    bool vp8x, alpha, picture;
 };
 
 static rd_err bad(struct rd_why *why, const char *what)
@@ -38,8 +44,57 @@ static rd_err bad(struct rd_why *why, const char *what)
     return rd_why_set(why, RD_ERR_BACKEND_FAILED, "the WebP is damaged: %s", what);
 }
 
+/* A chunk's head is there. Of each kind that makes the picture the first is used. */
+static rd_err take_chunk(struct webp *webp, struct rd_why *why)
+{
+    const struct {
+        const char *type;
+        bool *seen;
+    } kinds[] = {{"VP8X", &webp->vp8x},
+                 {"ALPH", &webp->alpha},
+                 {"VP8 ", &webp->picture},
+                 {"VP8L", &webp->picture}};
+    const uint8_t *at = webp->chunk;
+    uint32_t len =
+        (uint32_t)at[7] << 24 | (uint32_t)at[6] << 16 | (uint32_t)at[5] << 8 | (uint32_t)at[4];
+    webp->chunk_left = (uint64_t)len + (len & 1);
+    if (memcmp(at, "ANIM", 4) == 0 || memcmp(at, "ANMF", 4) == 0) {
+        return rd_media_check_moves(&webp->check, why);
+    }
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        if (memcmp(at, kinds[i].type, 4) == 0 && !*kinds[i].seen) {
+            *kinds[i].seen = true;
+            return RD_OK;
+        }
+    }
+    return rd_media_check_beside(&webp->check, CHUNK + webp->chunk_left, why);
+}
+
+static rd_err walk(struct webp *webp, const uint8_t *bytes, size_t len, struct rd_why *why)
+{
+    while (len > 0) {
+        size_t part = CHUNK - webp->chunk_len;
+        part = webp->chunk_left > 0 ? webp->chunk_left : part;
+        part = len < part ? len : part;
+        if (webp->chunk_left > 0) {
+            webp->chunk_left -= part;
+        } else {
+            memcpy(webp->chunk + webp->chunk_len, bytes, part);
+            webp->chunk_len += part;
+        }
+        bytes += part;
+        len -= part;
+        if (webp->chunk_len == CHUNK) {
+            webp->chunk_len = 0;
+            RD_TRY(take_chunk(webp, why));
+        }
+    }
+    return RD_OK;
+}
+
 static rd_err append(struct webp *webp, const uint8_t *bytes, size_t len, struct rd_why *why)
 {
+    RD_TRY(walk(webp, bytes, len, why));
     if (webp->complete) { /* chunks behind the picture: texts and profiles */
         return RD_OK;
     }
@@ -64,7 +119,8 @@ static rd_err begin(struct webp *webp, struct rd_why *why)
     RD_TRY(rd_media_check_size_is(&webp->check, header.width, header.height, why));
     webp->claimed =
         8 + ((uint64_t)at[3] << 24 | (uint64_t)at[2] << 16 | (uint64_t)at[1] << 8 | at[0]);
-    if (webp->claimed > (uint64_t)header.width * header.height * BYTES_A_PIXEL + BYTES_BESIDE) {
+    if (webp->claimed >
+        (uint64_t)header.width * header.height * BYTES_A_PIXEL + RD_MEDIA_BESIDE_MAX) {
         return bad(why, "it claims to be too long for its size");
     }
     if (WebPInitDecoderConfig(&webp->config) == 0) {
@@ -76,6 +132,7 @@ static rd_err begin(struct webp *webp, struct rd_why *why)
     if (webp->decoder == NULL) {
         return RD_ERR_NO_MEMORY;
     }
+    webp->chunk_left = RIFF;
     return append(webp, webp->header, HEADER, why);
 }
 

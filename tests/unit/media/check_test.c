@@ -6,6 +6,7 @@
 #include "pictures.h"
 
 #include <stdlib.h>
+#include <time.h>
 
 #include "media/check.h"
 
@@ -193,6 +194,9 @@ static void chunks_of_a_png(void **state)
         {{"IDAT", "te1t", "IEND"}, "a chunk is malformed"},
         {{"IDAT", "IEND", "IEND"}, "bytes follow its end"},
         {{"IDAT"}, "ends early"},
+        {{"acTL", "IDAT", "IEND"}, "is animated"},
+        {{"fcTL", "IDAT", "IEND"}, "is animated"},
+        {{"IDAT", "fdAT", "IEND"}, "is animated"},
     };
     const struct png_spec spec = {W, H, 2, 8, 0, NULL, NULL, NULL, 0, 0};
     const struct rd_media_expected expected = of(RD_MEDIA_PNG, W, H);
@@ -219,6 +223,33 @@ static void chunks_of_a_png(void **state)
             refused(&expected, &file, cases[i].refused);
         }
     }
+}
+
+/* Texts and profiles: as many bytes as the limit, and one more. */
+static void beside_a_png(void **state)
+{
+    (void)state;
+    const struct png_spec spec = {W, H, 2, 8, 0, NULL, NULL, NULL, 0, 0};
+    const struct rd_media_expected expected = of(RD_MEDIA_PNG, W, H);
+    struct rd_buf RD_AUTO_BUF whole;
+    rd_buf_init(&whole, PICTURES_BUF_MAX);
+    sample_png(&spec, &whole);
+    uint8_t *text = calloc(1, RD_MEDIA_BESIDE_MAX);
+    assert_non_null(text);
+    for (size_t more = 0; more < 2; more++) {
+        struct rd_buf RD_AUTO_BUF file;
+        rd_buf_init(&file, PICTURES_BUF_MAX);
+        rd_buf_append(&file, whole.data, 33);
+        sample_png_chunk(&file, "teXt", text, 1000);
+        sample_png_chunk(&file, "teXt", text, RD_MEDIA_BESIDE_MAX - 1000 - 2 * 12 + more);
+        rd_buf_append(&file, whole.data + 33, whole.len - 33);
+        if (more == 0) {
+            passes(&expected, &file);
+        } else {
+            refused(&expected, &file, "over 1 MiB");
+        }
+    }
+    free(text);
 }
 
 /* ---- JPEG, WebP, MP4 ---- */
@@ -268,6 +299,76 @@ static void long_segments(void **state)
     rd_image_done(&image);
 }
 
+/* Comments: as many bytes as the limit, and one more. */
+static void beside_a_jpeg(void **state)
+{
+    (void)state;
+    struct rd_image image = picture_painted(W, H, 3, 1);
+    const struct jpeg_spec spec = {.image = &image, .components = 3, .quality = 85};
+    const struct rd_media_expected expected = of(RD_MEDIA_JPEG, W, H);
+    struct rd_buf RD_AUTO_BUF bare;
+    rd_buf_init(&bare, PICTURES_BUF_MAX);
+    sample_jpeg(&spec, &bare);
+    for (unsigned more = 0; more < 2; more++) {
+        struct rd_buf RD_AUTO_BUF file;
+        rd_buf_init(&file, PICTURES_BUF_MAX);
+        rd_buf_append(&file, bare.data, 2);
+        for (unsigned left = RD_MEDIA_BESIDE_MAX + more; left > 0;) {
+            unsigned part = left < 65533 ? left : 65533;
+            const uint8_t head[4] = {0xff, 0xfe, (uint8_t)((part + 2) >> 8), (uint8_t)(part + 2)};
+            rd_buf_append(&file, head, sizeof head);
+            for (unsigned k = 0; k < part; k++) {
+                rd_buf_char(&file, (char)k);
+            }
+            left -= part;
+        }
+        rd_buf_append(&file, bare.data + 2, bare.len - 2);
+        if (more == 0) {
+            passes(&expected, &file);
+        } else {
+            refused(&expected, &file, "over 1 MiB");
+        }
+    }
+    rd_image_done(&image);
+}
+
+/* A segment that libjpeg wants whole is not begun again with every byte: that would be some 2^33
+ * steps here, many seconds. */
+static void long_tables_byte_by_byte(void **state)
+{
+    (void)state;
+    enum { TABLES = 1008, SEGMENTS = 4 };
+    struct rd_image image = picture_painted(W, H, 3, 1);
+    const struct jpeg_spec spec = {.image = &image, .components = 3, .quality = 85};
+    const struct rd_media_expected expected = of(RD_MEDIA_JPEG, W, H);
+    struct rd_buf RD_AUTO_BUF bare;
+    struct rd_buf RD_AUTO_BUF file;
+    rd_buf_init(&bare, PICTURES_BUF_MAX);
+    rd_buf_init(&file, PICTURES_BUF_MAX);
+    sample_jpeg(&spec, &bare);
+    rd_buf_append(&file, bare.data, 2);
+    for (unsigned i = 0; i < SEGMENTS; i++) {
+        const unsigned len = 2 + 65 * TABLES;
+        const uint8_t head[4] = {0xff, 0xdb, (uint8_t)(len >> 8), (uint8_t)len};
+        rd_buf_append(&file, head, sizeof head);
+        for (unsigned k = 0; k < 65 * TABLES; k++) {
+            rd_buf_char(&file, k % 65 == 0 ? 3 : 1); /* table 3, which nothing uses */
+        }
+    }
+    rd_buf_append(&file, bare.data + 2, bare.len - 2);
+    struct rd_media_check *check = NULL;
+    struct rd_why why;
+    assert_int_equal(rd_media_check_new(&expected, &check), RD_OK);
+    clock_t begun = clock(); /* of this process: other work does not count */
+    for (size_t i = 0; i < file.len; i++) {
+        assert_int_equal(rd_media_check_feed(check, file.data + i, 1, &why), RD_OK);
+    }
+    assert_int_equal(rd_media_check_finish(check, &why), RD_OK);
+    assert_in_range(clock() - begun, 0, 3 * CLOCKS_PER_SEC);
+    rd_media_check_free(check);
+    rd_image_done(&image);
+}
+
 static void every_webp(void **state)
 {
     (void)state;
@@ -280,6 +381,81 @@ static void every_webp(void **state)
             assert_int_equal(rd_image_encode(&image, RD_MEDIA_WEBP, quality, &file), RD_OK);
             holds(&expected, &file, true);
             rd_image_done(&image);
+        }
+    }
+}
+
+static void le32(struct rd_buf *file, size_t number)
+{
+    const uint8_t bytes[4] = {(uint8_t)number, (uint8_t)(number >> 8), (uint8_t)(number >> 16),
+                              (uint8_t)(number >> 24)};
+    rd_buf_append(file, bytes, sizeof bytes);
+}
+
+static void riff_chunk(struct rd_buf *file, const char *type, size_t len)
+{
+    rd_buf_append(file, type, 4);
+    le32(file, len);
+    for (size_t i = 0; i < len + len % 2; i++) {
+        rd_buf_char(file, (char)(i % 7));
+    }
+}
+
+/* RIFF, VP8X, one chunk, the picture, another chunk. Types NULL: none. */
+static void built_webp(struct rd_buf *file, const char *const types[2], const size_t lens[2])
+{
+    static const uint8_t vp8x[10] = {0, 0, 0, 0, W - 1, 0, 0, H - 1, 0, 0};
+    struct rd_image image = picture_painted(W, H, 3, 2);
+    struct rd_buf RD_AUTO_BUF plain;
+    struct rd_buf RD_AUTO_BUF content;
+    rd_buf_init(&plain, PICTURES_BUF_MAX);
+    rd_buf_init(&content, PICTURES_BUF_MAX);
+    assert_int_equal(rd_image_encode(&image, RD_MEDIA_WEBP, 60, &plain), RD_OK);
+    rd_image_done(&image);
+    char *picture = memmem(plain.data, plain.len, "VP8 ", 4);
+    assert_non_null(picture);
+    rd_buf_append(&content, "WEBPVP8X\x0a\0\0\0", 12);
+    rd_buf_append(&content, vp8x, sizeof vp8x);
+    for (unsigned i = 0; i < 2; i++) {
+        if (types[i] != NULL) {
+            riff_chunk(&content, types[i], lens[i]);
+        }
+        if (i == 0) {
+            rd_buf_append(&content, picture, plain.len - (size_t)(picture - plain.data));
+        }
+    }
+    rd_buf_append(file, "RIFF", 4);
+    le32(file, content.len);
+    rd_buf_append(file, content.data, content.len);
+}
+
+static void chunks_of_a_webp(void **state)
+{
+    (void)state;
+    enum { REST = RD_MEDIA_BESIDE_MAX - 8 - 1000 - 8 };
+    static const struct {
+        const char *types[2];
+        size_t lens[2];
+        const char *refused; /* NULL: it passes */
+    } cases[] = {
+        {{"ICCP", "XMP "}, {1000, 333}, NULL},
+        {{"abcd", "efgh"}, {1000, REST}, NULL},
+        {{"abcd", "efgh"}, {1000, REST + 1}, "over 1 MiB"},
+        {{"abcd", NULL}, {RD_MEDIA_BESIDE_MAX, 0}, "over 1 MiB"},
+        {{NULL, "VP8 "}, {0, RD_MEDIA_BESIDE_MAX - 8}, NULL}, /* a second one is not the picture */
+        {{NULL, "VP8 "}, {0, RD_MEDIA_BESIDE_MAX}, "over 1 MiB"},
+        {{NULL, "ANMF"}, {0, 100}, "is animated"},
+        {{"ANIM", NULL}, {6, 0}, "is animated"},
+    };
+    const struct rd_media_expected expected = of(RD_MEDIA_WEBP, W, H);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct rd_buf RD_AUTO_BUF file;
+        rd_buf_init(&file, PICTURES_BUF_MAX);
+        built_webp(&file, cases[i].types, cases[i].lens);
+        if (cases[i].refused == NULL) {
+            passes(&expected, &file);
+        } else {
+            refused(&expected, &file, cases[i].refused);
         }
     }
 }
@@ -356,6 +532,85 @@ static void boxes_of_an_mp4(void **state)
     refused(&expected, &other, "where it must not");
 }
 
+static void be32_to(char *to, size_t number)
+{
+    for (unsigned i = 0; i < 4; i++) {
+        to[i] = (char)(number >> (24 - 8 * i));
+    }
+}
+
+/* The index promises frames, and there is something that they can be in. */
+static void frames_of_an_mp4(void **state)
+{
+    (void)state;
+    const struct rd_media_expected expected = of(RD_MEDIA_MP4, 64, 48);
+    struct rd_buf RD_AUTO_BUF file;
+    struct rd_buf RD_AUTO_BUF other;
+    rd_buf_init(&file, PICTURES_BUF_MAX);
+    rd_buf_init(&other, PICTURES_BUF_MAX);
+    a_video(&file);
+    char *mdat = memmem(file.data, file.len, "mdat", 4);
+    char *stsz = memmem(file.data, file.len, "stsz", 4);
+    assert_true(mdat != NULL && stsz != NULL);
+    size_t before = (size_t)(mdat - file.data) - 4;
+    rd_buf_append(&other, file.data, before);
+    rd_buf_append(&other, "\0\0\0\x08mdat", 8);
+    refused(&expected, &other, "no frames");
+    rd_buf_append(&other, "\0\0\0\0mdat", 8);
+    refused(&expected, &other, "no frames");
+    rd_buf_append(&other, "a", 1);
+    passes(&expected, &other);
+    be32_to(stsz + 12, 0);
+    refused(&expected, &file, "no frames");
+    rd_buf_append(&file, "\0\0\0\x08moof", 8);
+    refused(&expected, &file, "no frames");
+    rd_buf_append(&file, "\0\0\0\x0cmoofabcd", 12); /* fragments: the index has none itself */
+    passes(&expected, &file);
+    be32_to(stsz + 12, 12);
+    memcpy(stsz, "free", 4);
+    file.len -= 20;
+    refused(&expected, &file, "no frames");
+}
+
+static void beside_an_mp4(void **state)
+{
+    (void)state;
+    const struct rd_media_expected expected = of(RD_MEDIA_MP4, 64, 48);
+    struct rd_buf RD_AUTO_BUF bare;
+    rd_buf_init(&bare, PICTURES_BUF_MAX);
+    a_video(&bare);
+    size_t there = 0; /* ftyp and free, where the muxer leaves one */
+    for (size_t at = 0; at < bare.len;) {
+        const uint8_t *box = (const uint8_t *)bare.data + at;
+        size_t len = (size_t)box[1] << 16 | (size_t)box[2] << 8 | box[3];
+        there += memcmp(box + 4, "moov", 4) != 0 && memcmp(box + 4, "mdat", 4) != 0 ? len : 0;
+        at += len;
+    }
+    for (size_t more = 0; more < 2; more++) {
+        struct rd_buf RD_AUTO_BUF file;
+        rd_buf_init(&file, PICTURES_BUF_MAX);
+        rd_buf_append(&file, bare.data, bare.len);
+        char head[8] = "\0\0\0\0fre";
+        head[7] = 'e';
+        be32_to(head, RD_MEDIA_BESIDE_MAX - there + more);
+        rd_buf_append(&file, head, sizeof head);
+        for (size_t i = 8; i < RD_MEDIA_BESIDE_MAX - there + more; i++) {
+            rd_buf_char(&file, 'x');
+        }
+        if (more == 0) {
+            passes(&expected, &file);
+        } else {
+            refused(&expected, &file, "over 1 MiB");
+        }
+    }
+    rd_buf_reset(&bare);
+    rd_buf_append(&bare,
+                  "\0\0\0\x0c"
+                  "ftypabcd\0\0\0\1free\xff\xff\xff\xff\xff\xff\xff\xff",
+                  28);
+    refused(&expected, &bare, "over 1 MiB");
+}
+
 /* ---- what is none ---- */
 
 static void texts(void **state)
@@ -389,10 +644,20 @@ static void texts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_png),       cmocka_unit_test(narrow_png),
-        cmocka_unit_test(chunks_of_a_png), cmocka_unit_test(every_jpeg),
-        cmocka_unit_test(long_segments),   cmocka_unit_test(every_webp),
-        cmocka_unit_test(every_mp4),       cmocka_unit_test(boxes_of_an_mp4),
+        cmocka_unit_test(every_png),
+        cmocka_unit_test(narrow_png),
+        cmocka_unit_test(chunks_of_a_png),
+        cmocka_unit_test(every_jpeg),
+        cmocka_unit_test(long_segments),
+        cmocka_unit_test(every_webp),
+        cmocka_unit_test(beside_a_png),
+        cmocka_unit_test(beside_a_jpeg),
+        cmocka_unit_test(long_tables_byte_by_byte),
+        cmocka_unit_test(chunks_of_a_webp),
+        cmocka_unit_test(frames_of_an_mp4),
+        cmocka_unit_test(beside_an_mp4),
+        cmocka_unit_test(every_mp4),
+        cmocka_unit_test(boxes_of_an_mp4),
         cmocka_unit_test(texts),
     };
     return cmocka_run_group_tests_name("media/check", tests, NULL, NULL);
