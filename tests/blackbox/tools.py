@@ -154,14 +154,14 @@ class Scripted:
     """An HTTP/1.1 server that does what script(request) says, one thread a connection. Keeps all
     `requests`, and counts `connections`, also those that never sent one. With `certificate`, TLS."""
 
-    def __init__(self, script, certificate=None, port=0):
+    def __init__(self, script, certificate=None, port=0, host="127.0.0.1"):
         self.script = script
         self.requests, self.problems, self.connections = [], [], 0
         self.context = None
         if certificate:
             self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self.context.load_cert_chain(*certificate)
-        self.listener = socket.create_server(("127.0.0.1", port), backlog=512)
+        self.listener = socket.create_server((host, port), backlog=512)
         self.port = self.listener.getsockname()[1]
         self.threads = [threading.Thread(target=self.accept, daemon=True)]
         self.threads[0].start()
