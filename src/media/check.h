@@ -9,8 +9,8 @@
  *   JPEG  every Huffman code of every scan, by libjpeg, which is asked for an eighth of the size so
  *         that it computes hardly a pixel. What it only warns of is damage here (jpeg_damage.h).
  *         About 100 KiB; a progressive one needs its coefficients as well, 3 to 6 bytes a pixel.
- *   WebP  decoded as it arrives by libwebp, which cannot do without the canvas: 2.5 bytes a pixel,
- *         8 when it is lossless.
+ *   WebP  decoded at its end by libwebp, which cannot do without the file and the canvas: 2.5 bytes
+ *         a pixel, 8 when it is lossless.
  *   MP4   the boxes, not the frames: ftyp, moov and mdat are there, no size lies, a video track
  *         has the right size and says that it has frames, mdat is not empty. Decoding a video would
  *         cost more than many a small model takes to make it. moov is held: MOOV_MAX, 256 KiB.

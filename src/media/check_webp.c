@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * WebP, decoded while it arrives by libwebp's incremental decoder. The format predicts each block
+ * WebP, gathered while it arrives and decoded at its end by libwebp. Not by its incremental
+ * decoder: that one takes damaged files which nobody else can open. The format predicts each block
  * from its neighbours and, when lossless, from anywhere before, so there is no looking without the
  * canvas. It is YUV with alpha: the smallest one that makes libwebp unpack the alpha, too.
  *
- * The first 30 bytes hold the size (probe.c); only when it is right is the decoder made. RIFF says
- * how long the file is; it must be exactly so long, and no longer than BYTES_A_PIXEL allow. Its
- * chunks (type | u32 length, little endian | data, made even) are walked beside the decoder, which
- * skips those that it does not know. As in webp.c, errno tells a lack of memory from damage. */
+ * The first 30 bytes hold the size (probe.c); only when it is right is anything kept. RIFF says how
+ * long the file is; it must be exactly so long, and no longer than BYTES_A_PIXEL allow. Its chunks
+ * (type | u32 length, little endian | data, made even) are walked as they come. As in webp.c, errno
+ * tells a lack of memory from damage. */
 #include "media/check_codec.h"
 
 #include <errno.h>
@@ -15,6 +16,7 @@
 
 #include <webp/decode.h>
 
+#include "base/buf.h"
 #include "base/mem.h"
 #include "media/codec.h"
 
@@ -30,9 +32,7 @@ struct webp {
     uint8_t header[HEADER];
     size_t header_len;
     uint64_t len, claimed; /* of the file: so far; as RIFF says */
-    WebPDecoderConfig config;
-    WebPIDecoder *decoder;
-    bool complete;
+    struct rd_buf file;
     uint8_t chunk[CHUNK];
     size_t chunk_len;
     uint64_t chunk_left; /* bytes to come before the next head */
@@ -95,17 +95,8 @@ static rd_err walk(struct webp *webp, const uint8_t *bytes, size_t len, struct r
 static rd_err append(struct webp *webp, const uint8_t *bytes, size_t len, struct rd_why *why)
 {
     RD_TRY(walk(webp, bytes, len, why));
-    if (webp->complete) { /* chunks behind the picture: texts and profiles */
-        return RD_OK;
-    }
-    errno = 0;
-    VP8StatusCode status = WebPIAppend(webp->decoder, bytes, len);
-    if (status == VP8_STATUS_OUT_OF_MEMORY || errno == ENOMEM) {
-        return RD_ERR_NO_MEMORY;
-    }
-    webp->complete = status == VP8_STATUS_OK;
-    return webp->complete || status == VP8_STATUS_SUSPENDED ? RD_OK
-                                                            : bad(why, "it cannot be decoded");
+    rd_buf_append(&webp->file, bytes, len);
+    return rd_buf_err(&webp->file);
 }
 
 static rd_err begin(struct webp *webp, struct rd_why *why)
@@ -123,15 +114,7 @@ static rd_err begin(struct webp *webp, struct rd_why *why)
         (uint64_t)header.width * header.height * BYTES_A_PIXEL + RD_MEDIA_BESIDE_MAX) {
         return bad(why, "it claims to be too long for its size");
     }
-    if (WebPInitDecoderConfig(&webp->config) == 0) {
-        return rd_why_set(why, RD_ERR_INTERNAL, "libwebp is of another version than its headers");
-    }
-    webp->config.output.colorspace = MODE_YUVA;
-    webp->config.options.no_fancy_upsampling = 1;
-    webp->decoder = WebPIDecode(NULL, 0, &webp->config);
-    if (webp->decoder == NULL) {
-        return RD_ERR_NO_MEMORY;
-    }
+    rd_buf_init(&webp->file, (size_t)webp->claimed + 1);
     webp->chunk_left = RIFF;
     return append(webp, webp->header, HEADER, why);
 }
@@ -161,17 +144,30 @@ static rd_err feed(struct rd_media_check *check, const uint8_t *bytes, size_t le
 
 static rd_err finish(struct rd_media_check *check, struct rd_why *why)
 {
-    const struct webp *webp = (const struct webp *)check;
-    return webp->complete && webp->len == webp->claimed ? RD_OK : bad(why, "it ends early");
+    struct webp *webp = (struct webp *)check;
+    WebPDecoderConfig config;
+    if (webp->header_len < HEADER || webp->len != webp->claimed) {
+        return bad(why, "it ends early");
+    }
+    if (WebPInitDecoderConfig(&config) == 0) {
+        return rd_why_set(why, RD_ERR_INTERNAL, "libwebp is of another version than its headers");
+    }
+    config.output.colorspace = MODE_YUVA;
+    config.options.no_fancy_upsampling = 1;
+    errno = 0;
+    VP8StatusCode status = WebPDecode((const uint8_t *)webp->file.data, webp->file.len, &config);
+    bool starved = status == VP8_STATUS_OUT_OF_MEMORY || errno == ENOMEM;
+    WebPFreeDecBuffer(&config.output);
+    if (status == VP8_STATUS_OK && !starved) {
+        return RD_OK;
+    }
+    return starved ? RD_ERR_NO_MEMORY : bad(why, "it cannot be decoded");
 }
 
 static void webp_free(struct rd_media_check *check)
 {
     struct webp *webp = (struct webp *)check;
-    if (webp->decoder != NULL) {
-        WebPIDelete(webp->decoder);
-        WebPFreeDecBuffer(&webp->config.output);
-    }
+    rd_buf_done(&webp->file);
     rd_mem_free(webp);
 }
 
