@@ -67,6 +67,19 @@ def png_of_size(size, width=64, height=48):
     return base[:33] + b"".join(chunks) + base[33:]
 
 
+def png_large():
+    """1024 x 1024 in 16 bits with alpha, not compressed: 8.4 MB, all of them picture."""
+    rows = b"".join(b"\0" + random.Random(row).randbytes(1024 * 8) for row in range(1024))
+    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", struct.pack(">IIBBBBB", 1024, 1024, 16, 6, 0, 0, 0)) + \
+        png_chunk(b"IDAT", zlib.compress(rows, 0)) + png_chunk(b"IEND", b"")
+
+
+def peak_kib(server):
+    """The most memory that the gateway has had so far."""
+    with open(f"/proc/{server.process.pid}/status", encoding="ascii") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+
+
 def png_bomb(width=60000, height=60000):
     """A small file that says it is a huge picture."""
     return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)) + \
